@@ -1,0 +1,9 @@
+"`python -m diffusion_nbdev` is the command `diffusion`. Written by hand; the command itself is a chapter, 91_cli."
+
+
+def main():
+    from .cli import main as command  # here, so that importing this file costs nothing
+    return command()
+
+
+if __name__ == '__main__': raise SystemExit(main())
