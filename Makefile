@@ -1,0 +1,70 @@
+# make demo    train a Swiss roll from scratch, sample it, draw it (pictures under run/)
+# make test    every notebook, every rule, every test; ends with "N passed, N failed"
+# make slow    the cells and tests flagged slow
+# make mutate  plant faults in the package and show that the tests catch them
+# make export  write the package from the notebooks, clean them, write README.md
+# make site    build the site into _docs/ (needs Quarto)
+# make clean   remove what the above made, .venv excepted
+#
+# Another Python: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --prefer-binary
+SETUP  := settings.ini setup.py pyproject.toml
+
+.PHONY: help demo test slow mutate export site docs quarto clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m diffusion_nbdev demo
+
+test: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py
+
+slow: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py --slow
+
+mutate: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py
+
+export: $(VENV)/.installed-dev
+	@$(BIN)/nbdev_clean
+	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/readme.py
+
+# README.md comes from tools/readme.py; touched, so that nbdev_docs does not write its own.
+# _proc is a cache by modification time and goes stale: it is made anew.
+site docs: quarto $(VENV)/.installed-dev
+	@rm -rf _proc _docs
+	@touch README.md
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
+	@echo "the site is in _docs/: open _docs/index.html"
+
+quarto:
+	@command -v quarto >/dev/null 2>&1 || { echo "make site: Quarto is needed and is not installed here: get version 1.7 or newer from https://quarto.org/docs/get-started/ and run make site again" >&2; exit 1; }
+
+clean:
+	@rm -rf _proc _docs build dist *.egg-info run .pytest_cache .hypothesis nbs/nbdev.yml nbs/.last_checked
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# An install leaves a stamp, so that a second run installs nothing; a change of the requirements does it again.
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not installed: Python 3.10 or newer is needed (another one: make PYTHON=python3.12 ...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("make: $(PYTHON) is Python %d.%d, and 3.10 or newer is needed (another one: make PYTHON=python3.12 ...)" % v[:2] if v < (3, 10) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) -m venv failed: on Debian or Ubuntu install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(SETUP) | $(VENV)/.made
+	@echo "Installing into $(VENV) (some minutes, the first time only) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(SETUP) | $(VENV)/.made
+	@echo "Installing into $(VENV), with the tools for development (some minutes, the first time only) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $(VENV)/.installed $@

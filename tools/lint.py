@@ -1,0 +1,478 @@
+"""The rules of the house, checked without Quarto and without running anything.
+
+    python tools/lint.py                 every rule on every notebook
+    python tools/lint.py nbs/04_ddpm.ipynb   findings in that notebook only
+
+A finding is one line: file, cell, rule, what is wrong. `tests/test_lint.py` shows each rule failing
+on a broken sample. To add a rule, write a generator under `@rule` and a sample beside the others.
+"""
+import ast, io, json, re, sys, tokenize
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_BYTES, MAX_LINES = 500_000, 40
+
+# -- notebooks as the rules see them ------------------------------------------------------------------
+
+@dataclass
+class Cell:
+    i: int            # position in the notebook, from 0
+    raw: dict         # as stored
+    @property
+    def id(self): return self.raw.get('id', '?')
+    @property
+    def kind(self): return self.raw.get('cell_type')
+    @property
+    def is_code(self): return self.kind == 'code'
+    @property
+    def source(self):
+        s = self.raw.get('source', '')
+        return s if isinstance(s, str) else ''.join(s)
+    @property
+    def outputs(self): return self.raw.get('outputs', [])
+    @property
+    def directives(self):
+        "The leading `#|` lines, name -> the text after it."
+        d, last = {}, ''
+        for l in self.source.splitlines():
+            if not l.strip(): continue
+            m = re.match(r'\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*)$', l)
+            if m and not re.match(r'#\|( {2,}| *- )', l): last = m[1]; d[last] = m[2].strip()
+            elif last and re.match(r'#\|', l): d[last] += l[2:].strip().lstrip('- ')
+            elif not re.match(r'\s*#\s*\|', l): break
+        return d
+    @property
+    def exported(self): return bool({'export', 'exports', 'exporti'} & set(self.directives))
+    @property
+    def skipped(self):
+        "Never run by a plain test run."
+        d = self.directives
+        return bool({'slow', 'gpu', 'notest'} & set(d)) or d.get('eval', '').lower() == 'false'
+    def tree(self):
+        try: return ast.parse(re.sub(r'(?m)^(\s*)[%!].*$', r'\1pass', self.source))
+        except SyntaxError: return None
+
+@dataclass
+class Book:
+    path: Path
+    root: Path
+    nb: dict
+    cells: list = field(default_factory=list)
+    def __post_init__(self): self.cells = [Cell(i, c) for i, c in enumerate(self.nb.get('cells', []))]
+    @property
+    def name(self): return self.path.relative_to(self.root).as_posix()
+    @property
+    def stem(self): return self.path.stem
+    @property
+    def number(self):
+        m = re.match(r'(\d+)', self.stem)
+        return int(m[1]) if m else None
+    @property
+    def module(self):
+        for c in self.cells:
+            if c.is_code and 'default_exp' in c.directives: return c.directives['default_exp'].split()[0]
+    @property
+    def code(self): return [c for c in self.cells if c.is_code]
+    @property
+    def prose(self): return [c for c in self.cells if c.kind == 'markdown']
+
+@dataclass
+class Finding:
+    file: str
+    cell: str
+    rule: str
+    text: str
+    def __str__(self): return f'{self.file}, {self.cell}: {self.rule}: {self.text}' if self.cell else f'{self.file}: {self.rule}: {self.text}'
+
+def notebooks(root=ROOT):
+    "Every notebook under nbs/, read."
+    return [Book(p, Path(root), json.loads(p.read_text(encoding='utf-8'))) for p in sorted((Path(root)/'nbs').rglob('*.ipynb'))
+            if not any(q.startswith(('.', '_')) for q in p.relative_to(root).parts)]
+
+RULES = {}
+def rule(name):
+    "Register a rule: a generator over (book, cell or None, message), given all notebooks and the root."
+    def deco(f): RULES[name] = f; return f
+    return deco
+
+def lint(root=ROOT, rules=None, only=None):
+    "Findings of `rules` (all of them by default) in the project at `root`; `only`: names of notebooks to report on."
+    root = Path(root).resolve()
+    books, res = notebooks(root), {}
+    for name in rules or RULES:
+        res[name] = [Finding(b if isinstance(b, str) else b.name, '' if c is None else f'cell {c.i + 1} (id {c.id})', name, m)
+                     for b, c, m in RULES[name](books, root)]
+        if only: res[name] = [f for f in res[name] if f.file in only]
+    return res
+
+# -- small readers --------------------------------------------------------------------------------------
+
+def comments(src):
+    "Comment tokens of a code cell: (line number from 0, column, text)."
+    try: return [(t.start[0] - 1, t.start[1], t.string) for t in tokenize.generate_tokens(io.StringIO(src).readline) if t.type == tokenize.COMMENT]
+    except (tokenize.TokenError, SyntaxError, IndentationError):
+        return [(i, len(l) - len(l.lstrip()), l.strip()) for i, l in enumerate(src.splitlines()) if l.lstrip().startswith('#')]
+
+def plain(md):
+    "Markdown without code: fenced blocks and inline code are blanked, line numbers stay."
+    md = re.sub(r'(?ms)^([ \t]*)(```+|~~~+).*?^[ \t]*\2[`~]*[ \t]*$', lambda m: '\n' * m[0].count('\n'), md)
+    return re.sub(r'(`+)(?!`).+?(?<!`)\1(?!`)', ' ', md)
+
+def no_math(md): return re.sub(r'\$\$.*?\$\$|\$[^$\n]+\$', ' ', md, flags=re.S)
+def shown(c): return 'hide' not in c.directives and c.directives.get('include', '').lower() != 'false'
+def brief(s, n=60): s = ' '.join(s.split()); return s if len(s) <= n else s[:n - 3] + '...'
+def pictures(c): return [k for o in c.outputs for k in o.get('data', {}) if k.startswith('image/')]
+
+# -- directives -----------------------------------------------------------------------------------------
+
+NBDEV = {'default_exp', 'export', 'exports', 'exporti', 'hide', 'hide_line', 'filter_stream', 'exec_doc', 'slow', 'gpu', 'notest'}
+QUARTO = {'eval', 'echo', 'output', 'include', 'warning', 'error', 'label', 'fig-cap', 'fig-alt', 'fig-subcap', 'fig-width', 'fig-height',
+          'fig-align', 'fig-column', 'tbl-cap', 'tbl-subcap', 'lst-cap', 'lst-label', 'layout', 'layout-ncol', 'layout-nrow', 'column',
+          'code-fold', 'code-summary', 'code-overflow', 'code-line-numbers', 'classes', 'cap-location', 'fig-cap-location', 'tbl-cap-location'}
+
+@rule('directive')
+def _directive(books, root):
+    "Directives stand at the very top, spelt `#| name` (ours) or `#| name: value` (Quarto's); any other spelling is silently ignored."
+    import yaml
+    for b in books:
+        for c in b.code:
+            top, quarto = True, []
+            lines = c.source.splitlines()
+            found = {i: t for i, col, t in comments(c.source) if re.match(r'#\s*\|', t)}
+            for i, l in enumerate(lines):
+                if i not in found:
+                    if l.strip() and not l.lstrip().startswith('%%'):
+                        m = re.fullmatch(r'#\s*([a-z_]+)\s*', l.strip()) if top else None
+                        if m and m[1] in NBDEV: yield b, c, f'`{l.strip()}` is a comment; the directive is `#| {m[1]}`'
+                        top = False
+                    continue
+                t = found[i]
+                if re.search(r'#\|\s*hide_line\s*$', t) and not l.lstrip().startswith('#'): continue
+                if not top or not l.lstrip().startswith('#'):
+                    yield b, c, f'`{brief(t)}` below the first line of code or comment is ignored'; continue
+                m = re.fullmatch(r'#\| ([\w-]+)(:?)(?: +(.*))?', l.rstrip())
+                if re.match(r'#\| {2,}|#\| *- ', l): quarto.append(l[3:]); continue   # a value that goes on
+                if not m or (m[3] or '').startswith(':'): yield b, c, f'`{brief(t)}`: write `#| name` or `#| name: value`, at the start of the line'; continue
+                name, colon = m[1], m[2]
+                if name in NBDEV and colon: yield b, c, f'`#| {name}:` must have no colon'
+                elif name in QUARTO and not colon: yield b, c, f'`#| {name}` needs a colon and a value'
+                elif name not in NBDEV | QUARTO: yield b, c, f'unknown directive `{brief(t)}`'
+                if name in QUARTO and colon: quarto.append(l[3:])
+            try:
+                d = yaml.safe_load('\n'.join(quarto)) or {}
+                for k, v in d.items() if isinstance(d, dict) else ():
+                    if v is None: yield b, c, f'`#| {k}:` has no value'
+            except yaml.YAMLError: yield b, c, 'the `#| name: value` lines are not valid YAML: put the value in double quotes'
+
+# -- files and cells ------------------------------------------------------------------------------------
+
+@rule('lines')
+def _lines(books, root):
+    "A cell's source is stored as a list of lines; Quarto joins a plain string without its newlines."
+    for b in books:
+        for c in b.cells:
+            s = c.raw.get('source')
+            if isinstance(s, str) and s: yield b, c, 'the source is one string, not a list of lines'
+            elif isinstance(s, list) and any('\n' in l[:-1] for l in s): yield b, c, 'one entry of the source holds several lines'
+
+@rule('ids')
+def _ids(books, root):
+    "Every cell has an id of its own in its notebook."
+    for b in books:
+        seen = set()
+        for c in b.cells:
+            if 'id' not in c.raw: yield b, c, 'no cell id: run nbdev_clean'
+            elif c.id in seen: yield b, c, f'the id {c.id} is used twice'
+            seen.add(c.id)
+
+@rule('default_exp')
+def _default_exp(books, root):
+    "One notebook, one module, and no two notebooks with the same: the later would win silently."
+    owner = {}
+    for b in books:
+        ds = [c for c in b.code if 'default_exp' in c.directives]
+        if len(ds) > 1: yield b, ds[1], 'a second default_exp'
+        if b.module in owner and b.module: yield b, ds[0], f'default_exp {b.module} is already taken by {owner[b.module]}'
+        elif b.module: owner[b.module] = b.name
+        if not ds:
+            c = next((c for c in b.code if c.exported), None)
+            if c: yield b, c, 'exports, but the notebook has no default_exp'
+
+@rule('names')
+def _names(books, root):
+    "Pages are named after the notebook without its number, so two that differ only there overwrite each other."
+    seen = {}
+    for b in books:
+        k = re.sub(r'^\d+[a-zA-Z0-9]*_', '', b.path.name.lower())
+        if k in seen: yield b, None, f'same page as {seen[k]}'
+        seen[k] = b.name
+
+def code_lines(src):
+    "Lines of code in a cell: no blanks, comments, docstrings or signatures."
+    tree = ast.parse(src)
+    keep = {i + 1 for i, l in enumerate(src.splitlines()) if l.strip() and not l.lstrip().startswith('#')}
+    for n in ast.walk(tree):
+        if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if n.body[0].lineno > n.lineno: keep -= set(range(n.lineno, n.body[0].lineno))
+            d = n.body[0]
+            if isinstance(d, ast.Expr) and isinstance(d.value, ast.Constant) and isinstance(d.value.value, str):
+                keep -= set(range(d.lineno, d.end_lineno + 1))
+    return len(keep)
+
+@rule('cell length')
+def _length(books, root):
+    "An exported cell is at most 40 lines of code; signatures, docstrings, comments and blanks are not counted."
+    for b in books:
+        for c in b.code:
+            if not c.exported: continue
+            try: n = code_lines(c.source)
+            except SyntaxError as e:
+                if not re.search(r'(?m)^\s*[%!]', c.source): yield b, c, f'does not parse: {e.msg}'
+                continue
+            if n > MAX_LINES: yield b, c, f'{n} lines of exported code, at most {MAX_LINES}: split it'
+
+@rule('exported cell')
+def _exported(books, root):
+    "An exported cell has no magics (they break the module) and no `eval: false` (it breaks the site)."
+    for b in books:
+        for c in b.code:
+            if not c.exported: continue
+            if c.tree() is not None and re.search(r'(?m)^\s*(%%?\w|!\w)', c.source):
+                try: ast.parse(c.source)
+                except SyntaxError: yield b, c, 'a magic in an exported cell'
+            if c.directives.get('eval', '').lower() == 'false': yield b, c, '`eval: false` on an exported cell'
+
+@rule('stored output')
+def _stored(books, root):
+    "What is stored is what the reader sees: no errors, no stderr, no progress bars, nothing of a show_doc."
+    for b in books:
+        for c in b.code:
+            for o in c.outputs:
+                if o.get('output_type') == 'error': yield b, c, f'a stored error: {o.get("ename")}: {brief(str(o.get("evalue")))}'
+                elif o.get('name') == 'stderr': yield b, c, f'stored stderr: {brief("".join(o.get("text", "")))}'
+                elif '\r' in ''.join(o.get('text', '')).replace('\r\n', '\n'): yield b, c, 'a stored progress bar (carriage returns)'
+            if c.outputs and re.search(r'(?m)^show_doc\(', c.source): yield b, c, 'the output of show_doc holds line numbers: do not store it'
+
+@rule('size')
+def _size(books, root):
+    "A notebook is at most 500 KB."
+    for b in books:
+        n = b.path.stat().st_size
+        if n > MAX_BYTES: yield b, None, f'{n / 1000:.0f} KB, at most {MAX_BYTES // 1000}'
+
+# -- imports --------------------------------------------------------------------------------------------
+
+@rule('imports')
+def _imports(books, root):
+    "Building the site runs every cell that holds an import, so imports stand in cells of their own (exported cells excepted)."
+    for b in books:
+        for c in b.code:
+            t = c.tree()
+            if c.exported or t is None or c.directives.get('eval', '').lower() == 'false': continue
+            nodes = list(ast.walk(t))
+            if any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in nodes) and any(isinstance(n, (ast.Expr, ast.Assign)) for n in nodes):
+                yield b, c, 'imports and other code in one cell (an import inside a function counts): put the imports in a cell of their own'
+
+def own_imports(tree, lib):
+    "Modules of ours that a cell imports."
+    for n in ast.walk(tree):
+        if isinstance(n, ast.ImportFrom):
+            m = n.module or ''
+            if n.level == 1 and m: yield m.split('.')[0]
+            elif m == lib or (n.level == 1 and not m): yield from (a.name for a in n.names)
+            elif m.startswith(lib + '.'): yield m.split('.')[1]
+        elif isinstance(n, ast.Import):
+            yield from (a.name.split('.')[1] for a in n.names if a.name.startswith(lib + '.'))
+
+@rule('import order')
+def _order(books, root):
+    "A chapter imports only modules of lower-numbered chapters, and plots; plots imports nothing of ours."
+    lib = root_lib(root)
+    number = {b.module: b.number for b in books if b.module}
+    for b in books:
+        if b.number is None: continue
+        for c in b.code:
+            t = c.tree()
+            for m in own_imports(t, lib) if t else ():
+                if b.module == 'plots' and c.exported: yield b, c, f'plots imports {m}: it imports nothing of ours'
+                elif m in number and m not in ('plots', b.module) and number[m] is not None and number[m] > b.number:
+                    yield b, c, f'imports {m}, which is chapter {number[m]:02d}'
+
+def root_lib(root):
+    from configparser import ConfigParser
+    ini = ConfigParser(delimiters=['=']); ini.read(Path(root)/'settings.ini', encoding='utf-8')
+    return ini['DEFAULT'].get('lib_name', 'diffusion_nbdev')
+
+# -- prose ----------------------------------------------------------------------------------------------
+
+@rule('title')
+def _title(books, root):
+    "The first cell is `# Title` and `> one sentence`, and nothing else: the site drops other prose there."
+    for b in books:
+        c = b.cells[0] if b.cells else None
+        ls = [l for l in c.source.splitlines() if l.strip()] if c and c.kind == 'markdown' else []
+        if not ls or not re.match(r'# \S', ls[0]): yield b, c, 'the first cell must be `# Title` and `> one sentence`'
+        elif len(ls) < 2 or any(not l.startswith('> ') for l in ls[1:]): yield b, c, 'below the title the first cell holds `> one sentence` and nothing else'
+
+@rule('headings')
+def _headings(books, root):
+    "One title, and headings that go down one level at a time."
+    for b in books:
+        level = 1
+        for c in b.prose:
+            for l in plain(c.source).splitlines():
+                m = re.match(r'(#{1,6}) +\S', l)
+                if not m: continue
+                n = len(m[1])
+                if n == 1 and c.i > 0: yield b, c, f'a second title: `{brief(l)}`'
+                if n > level + 1: yield b, c, f'`{brief(l)}` skips a level (from {level} to {n})'
+                level = n
+
+@dataclass
+class Equation:
+    cell: Cell
+    label: str
+    step: bool
+    text: str
+
+def equations(c):
+    "Displayed equations of a markdown cell."
+    md = plain(c.source)
+    for m in re.finditer(r'\$\$(.*?)\$\$[ \t]*([^\n]*)((?:\n[ \t]*)*\n?[ \t]*<!--[ \t]*step[ \t]*-->)?', md, flags=re.S):
+        lab = re.match(r'\{#(eq-[A-Za-z0-9_-]+)\}', m[2])
+        yield Equation(c, lab[1] if lab else '', bool(m[3]) or bool(re.match(r'<!--\s*step\s*-->', m[2])), brief(m[1], 40))
+
+CHECKS = re.compile(r'#\s*checks\b(.*)')
+ASSERTS = re.compile(r'\bassert|\btest_\w+|\braises?\b|\bclose\(|\bcheck\w*\(')
+
+@rule('equation')
+def _equation(books, root):
+    "A displayed equation has a label and a checking cell below it, or is marked as a step of a derivation."
+    owner = {}
+    for b in books:
+        eqs = [e for c in b.prose for e in equations(c)]
+        for c in b.prose:
+            md = plain(c.source)
+            if md.count('$$') % 2: yield b, c, 'an odd number of `$$`'
+            if re.search(r'\\begin\{(equation|align|gather|multline)\*?\}|(?m:^\s*\\\[)', re.sub(r'\$\$.*?\$\$', '', md, flags=re.S)):
+                yield b, c, 'write displayed equations between `$$` and `$$`'
+        checked = {}
+        for c in b.code:
+            for _, _, t in comments(c.source):
+                m = CHECKS.match(t)
+                for l in re.findall(r'eq-[A-Za-z0-9_-]+', m[1]) if m else ():
+                    if not ASSERTS.search(re.sub(r'#.*', '', c.source)): yield b, c, f'`checks {l}`, but nothing is asserted in this cell'
+                    elif c.skipped: yield b, c, f'`checks {l}` in a cell that tests skip'
+                    else: checked.setdefault(l, []).append(c.i)
+                    if l not in {e.label for e in eqs}: yield b, c, f'`checks {l}`: no equation of this notebook has that label'
+        for e in eqs:
+            if e.label and e.step: yield b, e.cell, f'{e.label} has a label and is marked as a step: keep one'
+            elif not e.label and not e.step: yield b, e.cell, f'`{e.text}` has neither a label {{#eq-...}} nor <!-- step --> right below it'
+            elif e.label:
+                if e.label in owner: yield b, e.cell, f'the label {e.label} is already in {owner[e.label]}'
+                owner[e.label] = b.name
+                if not any(i > e.cell.i for i in checked.get(e.label, ())): yield b, e.cell, f'{e.label}: no cell below has the comment `# checks {e.label}` and asserts something'
+
+@rule('figure')
+def _figure(books, root):
+    "A cell that draws has a label fig-..., a caption and an alt text; a picture in prose has an alt text."
+    owner = {}
+    for b in books:
+        for c in b.code:
+            d = c.directives
+            pics = pictures(c) or any('<img' in ''.join(o.get('data', {}).get('text/html', '')) for o in c.outputs)
+            if d.get('label', '').startswith('fig-'):
+                l = d['label']
+                if l in owner: yield b, c, f'the label {l} is already in {owner[l]}'
+                owner[l] = b.name
+                if not pics: yield b, c, f'{l}: no picture is stored'
+            if pics and shown(c):
+                lack = [f'`#| {k}: {v}`' for k, v in (('label', 'fig-...'), ('fig-cap', '"..."'), ('fig-alt', '"..."'))
+                        if not (d.get(k, '').startswith('fig-') if k == 'label' else d.get(k, '').strip('"\' '))]
+                if lack: yield b, c, f'a picture without {", ".join(lack)}'
+        for c in b.prose:
+            md = plain(c.source)
+            for m in re.finditer(r'!\[([^\]]*)\]\(([^)]*)\)(\{[^}]*\})?', md):
+                if not m[1].strip() and 'fig-alt' not in (m[3] or ''): yield b, c, f'![]({brief(m[2])}) has no alt text'
+            for m in re.finditer(r'<img\b[^>]*>', md):
+                if not re.search(r'\balt="[^"]+"', m[0]): yield b, c, f'{brief(m[0])} has no alt text'
+
+# -- links ----------------------------------------------------------------------------------------------
+
+def slug(h):
+    "The anchor that Pandoc gives a heading."
+    h = re.sub(r'\{[^}]*\}\s*$', '', h); h = re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', h)
+    h = re.sub(r'[^\w\s.-]', '', h.lower().replace('`', '').replace('*', ''))
+    return re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', h.strip()))
+
+def anchors(b):
+    "Everything on a notebook's page that a link may point at."
+    a = set()
+    for c in b.prose:
+        a |= set(re.findall(r'\{[^}\n]*#([A-Za-z][\w.:-]*)', c.source)) | set(re.findall(r'\bid="([^"]+)"', c.source))
+        a |= {slug(m[1]) for m in re.finditer(r'(?m)^#{1,6} +(.+)$', re.sub(r'(?ms)^```.*?^```', '', c.source))}
+    for c in b.code:
+        if 'label' in c.directives: a.add(c.directives['label'])
+        t = c.tree() if c.exported else None
+        for n in t.body if t else ():
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef)):
+                a.add(n.name.lower())
+    return a
+
+XREF = re.compile(r'(?<![\w\\/.@])-?@([A-Za-z][\w:.-]*\w)')
+
+@rule('reference')
+def _reference(books, root):
+    "Cross-references, citations, links and image paths lead somewhere."
+    bib = root/'nbs'/'references.bib'
+    keys = set(re.findall(r'(?m)^@\w+\{([^,\s]+),', bib.read_text(encoding='utf-8'))) if bib.exists() else set()
+    here = {b.path.resolve(): anchors(b) for b in books}
+    home = {a: b for b in books for a in here[b.path.resolve()] if re.match(r'(eq|fig|tbl|sec|lst)-', a)}
+    for b in books:
+        for c in b.prose:
+            md = plain(c.source)
+            for m in XREF.finditer(no_math(re.sub(r'\]\([^)]*\)|<https?:[^>]*>|https?://\S+', ' ', md))):
+                k = m[1].rstrip('.:')
+                if re.match(r'(eq|fig|tbl|sec|lst)-', k):
+                    if k in here[b.path.resolve()]: continue
+                    if k in home: yield b, c, f'@{k} is in another chapter, where `@` does not reach: write [text]({home[k].path.name}#{k})'
+                    else: yield b, c, f'@{k}: no such label'
+                elif k not in keys: yield b, c, f'@{k} is not in references.bib'
+            for m in re.finditer(r'(?<!\\)\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)', no_math(md)):
+                link = m[1]
+                if re.match(r'[a-z][a-z0-9+.-]*:', link): continue
+                path, _, anchor = link.partition('#')
+                p = (b.path.parent/path).resolve() if path else b.path.resolve()
+                if path and path.endswith('.html'): yield b, c, f'{link}: link to the notebook, not to its page'
+                elif not p.exists(): yield b, c, f'{link}: no such file'
+                elif anchor and p in here and anchor not in here[p]: yield b, c, f'{link}: no such place in {p.name}'
+
+@rule('sidebar')
+def _sidebar(books, root):
+    "Every notebook is in the sidebar, and every entry of the sidebar exists."
+    import yaml
+    f = root/'_quarto.yml'
+    if not f.exists(): yield '_quarto.yml', None, 'missing'; return
+    def walk(x):
+        if isinstance(x, str): yield x
+        elif isinstance(x, dict):
+            for k, v in x.items():
+                if k in ('contents', 'href', 'file') or isinstance(v, (list, dict)): yield from walk(v)
+        elif isinstance(x, list):
+            for v in x: yield from walk(v)
+    pages = [p for p in walk(yaml.safe_load(f.read_text(encoding='utf-8'))['website'].get('sidebar', {})) if re.search(r'\.(ipynb|qmd|md)$', p) and '://' not in p]
+    have = {b.path.relative_to(root/'nbs').as_posix(): b for b in books}
+    for p in pages:
+        if not (root/'nbs'/p).exists(): yield '_quarto.yml', None, f'{p} is in the sidebar, but not in nbs/'
+        if pages.count(p) > 1 and p in have: yield '_quarto.yml', None, f'{p} is in the sidebar twice'; pages = [q for q in pages if q != p]
+    for p, b in have.items():
+        if p not in pages: yield b, None, 'not in the sidebar of _quarto.yml'
+
+
+if __name__ == '__main__':
+    only = {Path(a).resolve().relative_to(ROOT).as_posix() for a in sys.argv[1:]}
+    found = [f for fs in lint(only=only).values() for f in fs]
+    for f in found: print(f)
+    print(f'{len(found)} finding{"s" * (len(found) != 1)}, {len(RULES)} rules')
+    sys.exit(bool(found))
