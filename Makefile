@@ -4,7 +4,7 @@
 # make mutate  plant faults in the package and show that the tests catch them
 # make export  write the package from the notebooks, clean them, write README.md
 # make site    build the site into _docs/ (needs Quarto)
-# make clean   remove what the above made, .venv excepted
+# make clean   remove what building leaves (.venv and run/ stay)
 #
 # Another Python: make PYTHON=python3.12 test
 
@@ -49,7 +49,7 @@ quarto:
 	@command -v quarto >/dev/null 2>&1 || { echo "make site: Quarto is needed and is not installed here: get version 1.7 or newer from https://quarto.org/docs/get-started/ and run make site again" >&2; exit 1; }
 
 clean:
-	@rm -rf _proc _docs build dist *.egg-info run .pytest_cache .hypothesis nbs/nbdev.yml nbs/.last_checked
+	@rm -rf _proc _docs build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/.last_checked
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # An install leaves a stamp, so that a second run installs nothing; a change of the requirements does it again.
