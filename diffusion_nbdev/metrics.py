@@ -95,7 +95,7 @@ def energy_distance(
     x, y = x - centre, y - centre
     return math.sqrt(max(0., 2 * mean_distance(x, y) - mean_distance(x, x) - mean_distance(y, y)))
 
-# %% ../nbs/06_metrics.ipynb #dfc6c231
+# %% ../nbs/06_metrics.ipynb #074cb329
 METRICS = dict(sliced_w2=sliced_w2, energy=energy_distance) # name -> metric(x, y, **options)
 
 def _metric(metric, options): # name, function, and every option with its value
@@ -103,6 +103,7 @@ def _metric(metric, options): # name, function, and every option with its value
     if not callable(f): raise ValueError(f'metric {metric!r}: must be a name or a function of two sets')
     name = next((k for k, v in METRICS.items() if v is f), getattr(f, '__name__', type(f).__name__))
     known = {k: p.default for k, p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+    if options and not known: raise ValueError(f'{name} has no options: {", ".join(options)} must not be given')
     for k in options: choose(k, known, f'option of {name}')
     return name, f, {**known, **options}
 
