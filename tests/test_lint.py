@@ -27,7 +27,7 @@ def project(tmp, books, sidebar=None, bib='@misc{ho2020,\n  title = {T},\n}\n'):
         nb = {'cells': cells, 'metadata': {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}, 'nbformat': 4, 'nbformat_minor': 5}
         (tmp/'nbs'/f'{name}.ipynb').write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + '\n')
     (tmp/'nbs'/'references.bib').write_text(bib)
-    (tmp/'settings.ini').write_text('[DEFAULT]\nlib_name = diffusion_nbdev\n')
+    (tmp/'settings.ini').write_text('[DEFAULT]\nlib_name = diffusion_nbdev\nrequirements = torch>=2.6\ndev_requirements = fastcore>=1\n')
     pages = sidebar if sidebar is not None else [f'{n}.ipynb' for n in books]
     (tmp/'_quarto.yml').write_text('website:\n  sidebar:\n    contents:\n' + ''.join(f'      - {p}\n' for p in pages))
     return tmp
@@ -46,6 +46,7 @@ BAD = [  # rule, cells, what the finding says
     ('directive', [py('#| echo\nx = 1')], 'needs a colon'),
     ('directive', [py('# a comment\n#| slow\nx = 1')], 'below the first line'),
     ('directive', [py('x = 1\n#| slow')], 'below the first line'),
+    ('directive', [py('x = 1\n# | export')], 'below the first line'),
     ('directive', [py('#export\nx = 1')], 'is a comment'),
     ('directive', [py('#| fig-cap: A: b: c\nx = 1')], 'not valid YAML'),
     ('lines', [md('a\nb', source='a\nb')], 'one string'),
@@ -64,6 +65,8 @@ BAD = [  # rule, cells, what the finding says
     ('size', [py('f()', stream('stdout', 'x' * 500_001))], 'at most 500'),
     ('imports', [py('import os\nx = 1')], 'a cell of their own'),
     ('imports', [py('def f():\n    import os\n    return os\nprint(f())')], 'a cell of their own'),
+    ('declared', [py('#| export\nimport fastcore.test')], 'does not require at run time'),
+    ('declared', [py('def f(): from jax import numpy')], 'imports jax'),
     ('headings', [md('# Again')], 'second title'),
     ('headings', [md('## A\n\n#### B')], 'skips a level'),
     ('equation', [md('$$\na = b\n$$')], 'neither a label'),
@@ -96,8 +99,9 @@ def test_broken(tmp_path, rule, cells, says):
     assert all(f.startswith('nbs/04_a.ipynb') and '\n' not in f and rule in f for f in fs), fs
 
 GOOD = [
-    [py('#| default_exp a'), py('#| export\nimport os, sys'), py('#| exports\ndef f(\n    a, # A number\n): # Itself\n    "Gives `a` back."\n    return a')],
+    [py('#| default_exp a'), py('#| export\nimport os, sys, torch'), py('from fastcore.test import test_fail'), py('#| exports\ndef f(\n    a, # A number\n): # Itself\n    "Gives `a` back."\n    return a')],
     [py('#| slow\n#| label: fig-a-b\n#| fig-cap: "A: b"\n#| fig-alt: "A line"\nplot()  # a comment', picture())],
+    [py('x = 1  # |x| is one\n# |x - 1| is none')],
     [py('"""\n#| not a directive\n"""\nx = "#| nor this"')],
     [py(FIG.replace('"A line that rises"', '\n#|   - "A line"'), picture())],
     [EQ, md('$$\na = c\n$$\n\n<!-- step -->\n\nand `$$`, and\n```\n$$ code $$\n```\nby @eq-a-b, [@ho2020, eq. 4] and @fig-a-b'), CHECK, py(FIG, picture())],

@@ -150,7 +150,9 @@ def _directive(books, root):
                 t = found[i]
                 if re.search(r'#\|\s*hide_line\s*$', t) and not l.lstrip().startswith('#'): continue
                 if not top or not l.lstrip().startswith('#'):
-                    yield b, c, f'`{brief(t)}` below the first line of code or comment is ignored'; continue
+                    word = re.match(r'#\s+\|\s*([\w-]+)', t)   # `# |x| is a norm` is a comment
+                    if not word or word[1] in NBDEV | QUARTO: yield b, c, f'`{brief(t)}` below the first line of code or comment is ignored'
+                    continue
                 m = re.fullmatch(r'#\| ([\w-]+)(:?)(?: +(.*))?', l.rstrip())
                 if re.match(r'#\| {2,}|#\| *- ', l): quarto.append(l[3:]); continue   # a value that goes on
                 if not m or (m[3] or '').startswith(':'): yield b, c, f'`{brief(t)}`: write `#| name` or `#| name: value`, at the start of the line'; continue
@@ -303,6 +305,23 @@ def root_lib(root):
     from configparser import ConfigParser
     ini = ConfigParser(delimiters=['=']); ini.read(Path(root)/'settings.ini', encoding='utf-8')
     return ini['DEFAULT'].get('lib_name', 'diffusion_nbdev')
+
+ALIAS = {'sklearn': 'scikit-learn', 'PIL': 'pillow', 'yaml': 'pyyaml', 'mpl_toolkits': 'matplotlib', 'IPython': 'nbdev', 'nbformat': 'nbclient'}
+
+@rule('declared')
+def _declared(books, root):
+    "Whatever is imported is a requirement in settings.ini: of the package for exported cells, or of an extra for the others."
+    from configparser import ConfigParser
+    ini = ConfigParser(delimiters=['=']); ini.read(root/'settings.ini', encoding='utf-8')
+    names = lambda k: {re.match(r'[\w.-]+', r)[0].lower().replace('_', '-') for r in ini['DEFAULT'].get(k, '').split()}
+    run, dev, mlflow = names('requirements'), names('dev_requirements'), names('mlflow_requirements')
+    for b in books:
+        for c in b.code:
+            for n in ast.walk(c.tree() or ast.Module([], [])):
+                mods = [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module] if isinstance(n, ast.ImportFrom) and not n.level else []
+                for m in {m.split('.')[0] for m in mods} - sys.stdlib_module_names - {root_lib(root)}:
+                    if ALIAS.get(m, m).lower().replace('_', '-') not in run | mlflow | (set() if c.exported else dev):
+                        yield b, c, f'imports {m}, which settings.ini does not require{" at run time" * c.exported}'
 
 # -- prose ----------------------------------------------------------------------------------------------
 
