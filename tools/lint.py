@@ -152,6 +152,7 @@ def _directive(books, root):
                 if not top or not l.lstrip().startswith('#'):
                     word = re.match(r'#\s+\|\s*([\w-]+)', t)   # `# |x| is a norm` is a comment
                     if not word or word[1] in NBDEV | QUARTO: yield b, c, f'`{brief(t)}` below the first line of code or comment is ignored'
+                    top = False
                     continue
                 m = re.fullmatch(r'#\| ([\w-]+)(:?)(?: +(.*))?', l.rstrip())
                 if re.match(r'#\| {2,}|#\| *- ', l): quarto.append(l[3:]); continue   # a value that goes on
