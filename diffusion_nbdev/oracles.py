@@ -211,7 +211,16 @@ def _posterior_var(self:Mixture,
 
 Mixture.posterior_var = _posterior_var
 
-# %% ../nbs/02_oracles.ipynb #f8e84ef1
+# %% ../nbs/02_oracles.ipynb #bc080334
+def _gauss_legendre(K): # nodes in (-1, 1) and weights: roots of the Legendre polynomial P_K, by Newton's method
+    u = torch.cos(math.pi * (torch.arange(K, 0, -1).double() - 0.25) / (K + 0.5))
+    for _ in range(5):
+        p, before = u, torch.ones_like(u)
+        for j in range(2, K + 1): p, before = ((2 * j - 1) * u * p - (j - 1) * before) / j, p
+        slope = K * (u * p - before) / (u * u - 1)
+        u = u - p / slope
+    return u, 2 / ((1 - u * u) * slope ** 2)
+
 def swissroll_oracle(
     sched:Schedule,            # T steps
     noise:float=0.5,           # standard deviation around the curve, before scaling
@@ -221,14 +230,14 @@ def swissroll_oracle(
     std:float=1.,              # one number, so that the components stay round
 ) -> Mixture:
     "The Swiss roll of scikit-learn in the plane: $\\theta(\\cos\\theta, \\sin\\theta)$, $\\theta = 1.5\\pi(1 + 2u)$, plus noise"
-    for name, x, top in (('noise', noise, 100), ('scaling', scaling, 1e6), ('std', std, 1e6)): in_range(name, x, 0, top, inside=True)
+    in_range('noise', noise, 0.02, 100)
+    for name, x in (('scaling', scaling), ('std', std)): in_range(name, x, 0, 1e6, inside=True)
     K = math.ceil(170 / noise) + 20 if K is None else in_range('K', K, 2, whole=True)
-    k = torch.arange(1., K, dtype=torch.float64)               # Gauss-Legendre nodes: eigenvalues of the Jacobi matrix
-    u, vectors = torch.linalg.eigh(torch.diag_embed(k / (4 * k * k - 1).sqrt(), -1))  # reads the lower triangle only
+    u, weights = _gauss_legendre(K)
     theta = 1.5 * math.pi * (2 + u)                            # u in (-1, 1)
     curve = scaling * torch.stack([theta * theta.cos(), theta * theta.sin()], 1)
     mean = _numbers(mean, 'mean', [(), (2,)], 'finite', torch.isfinite)
-    return Mixture(sched, (curve - mean) / std, noise * scaling / std, weights=vectors[0] ** 2)
+    return Mixture(sched, (curve - mean) / std, noise * scaling / std, weights)
 
 # %% ../nbs/02_oracles.ipynb #ada70142
 def dataset_oracle(
