@@ -73,7 +73,7 @@ def ddim(
         if sigma > 0: x = x + sigma * noise(x, k)
         yield x
 
-# %% ../nbs/05_ddim.ipynb #264b96b0
+# %% ../nbs/05_ddim.ipynb #a0a2a1fe
 def slerp(
     a:Tensor,       # noise, shape (B, *)
     b:Tensor,       # noise, shape (B, *)
@@ -81,14 +81,15 @@ def slerp(
 ) -> Tensor: # shape (B, *)
     "Spherical interpolation sample by sample, eq. (67) of Song et al. 2021"
     if a.shape != b.shape: raise ValueError(f'cannot walk from shape {tuple(a.shape)} to {tuple(b.shape)}: must be the same')
-    flat = lambda x: x.flatten(1).double()
-    cos = torch.nn.functional.cosine_similarity(flat(a), flat(b), dim=1).clamp(-1, 1)
-    theta, u = cos.arccos(), torch.as_tensor(u, dtype=torch.float64, device=a.device)
-    near = theta.sin() < 1e-6                                # (almost) the same direction: the circle is a line
-    safe = torch.where(near, 1., theta)
-    wa = torch.where(near, 1 - u, ((1 - u) * safe).sin() / safe.sin())
-    wb = torch.where(near, u, (u * safe).sin() / safe.sin())
-    return like(wa, a) * a + like(wb, b) * b
+    u = torch.as_tensor(u, dtype=torch.float64, device=a.device)
+    size_a, size_b = (x.flatten(1).double().norm(dim=1).clamp(min=1e-300) for x in (a, b))
+    theta = ((a.flatten(1).double() * b.flatten(1).double()).sum(1) / (size_a * size_b)).clamp(-1, 1).arccos()
+    line = theta.sin() < 1e-6                                # no great circle, or no shortest one: go straight
+    sin = torch.where(line, 1., theta.sin())
+    wa = torch.where(line, 1 - u, ((1 - u) * theta).sin() / sin)
+    wb = torch.where(line, u, (u * theta).sin() / sin)
+    size = (1 - u) * size_a + u * size_b
+    return like(size * wa / size_a, a) * a + like(size * wb / size_b, b) * b
 
 # %% ../nbs/05_ddim.ipynb #4d9c7330
 def ddim_invert(
