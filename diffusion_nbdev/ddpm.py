@@ -7,7 +7,7 @@ __all__ = ['LOSSES', 'GRIDS', 'SAMPLERS', 'VARIANCES', 'draw_times', 'x0_weight'
            'evaluating', 'threshold', 'labels', 'denoiser', 'SeededNoise', 'grid', 'trailing_times', 'checked_times',
            'noise_source', 'Run', 'last', 'sampler', 'reverse_var', 'ddpm', 'eps_error']
 
-# %% ../nbs/04_ddpm.ipynb #c0cb02d2
+# %% ../nbs/04_ddpm.ipynb #6babfaa4
 import contextlib, functools, inspect, math, numbers
 from collections.abc import Callable, Iterator
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .oracles import label_tensor
 from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, x0_from
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
@@ -108,22 +109,16 @@ def threshold(
     high = like(high, x0)
     return x0.clamp(-high, high) * (clip / high)
 
-# %% ../nbs/04_ddpm.ipynb #8d91651a
+# %% ../nbs/04_ddpm.ipynb #0b7c4ef3
 def labels(
     c:int|Tensor|None,       # a class for all, one class a sample, or None
     B:int,                   # number of samples
     n_classes:int|None=None, # labels run from 0 to n_classes - 1, the null label is -1; None if not known
 ) -> Tensor|None: # long (B,)
-    "Class labels, one a sample, or a ValueError that names the one out of range"
+    "Class labels, one a sample, None for none, or a ValueError that names the one out of range"
     if c is None: return None
-    if n_classes == 0: raise ValueError(f'label c = {c if isinstance(c, int) else c.tolist()[:3]}: this net knows no classes')
-    c = torch.as_tensor(c)
-    if c.is_floating_point() or c.dtype is torch.bool: raise ValueError(f'labels c have dtype {c.dtype}: must be whole numbers')
-    if c.ndim == 0: c = c.expand(B)
-    if c.shape != (B,): raise ValueError(f'{c.numel()} labels for {B} samples: must be one, or one a sample')
-    if n_classes is not None and len(bad := c[(c < -1) | (c >= n_classes)]):
-        raise ValueError(f'label c = {bad[0].item()}: must be from 0 to {n_classes - 1}, or -1 for no class')
-    return c.long()
+    if n_classes == 0: raise ValueError(f'label c = {c if isinstance(c, int) else torch.as_tensor(c).flatten()[0].item()}: this net knows no classes')
+    return label_tensor(c, 2 ** 62 if n_classes is None else n_classes, B)
 
 # %% ../nbs/04_ddpm.ipynb #507516a7
 def denoiser(
