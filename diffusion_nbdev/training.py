@@ -7,8 +7,8 @@ __all__ = ['seed_of', 'SeededBatches', 'Rows', 'TensorData', 'measured_units', '
            'configure_optimizers', 'predict_step', 'EMA', 'log_picture', 'SamplePictures', 'SaveWeights', 'quiet',
            'History', 'LastCheckpoint', 'default_callbacks', 'fit', 'read_points', 'FileData']
 
-# %% ../nbs/08_training.ipynb #c401defa
-import contextlib, hashlib, logging, math, os, warnings
+# %% ../nbs/08_training.ipynb #c82a8676
+import contextlib, hashlib, logging, math, os, time, warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -217,7 +217,7 @@ class EMA(WeightAveraging):
     def averaged(self) -> Model | None: # a model with the averaged weights, if there are any yet
         return self._average_model.module.model if self._average_model is not None else None
 
-# %% ../nbs/08_training.ipynb #be7fd311
+# %% ../nbs/08_training.ipynb #f3204f36
 def _average(trainer, pl_module): # the averaged model, or the live one if there is no average
     for callback in trainer.callbacks:
         if isinstance(callback, EMA) and callback.averaged() is not None and not callback._swapped: return callback.averaged()
@@ -269,9 +269,11 @@ def _scatter(x): # points as a picture, without pyplot's state
 class SaveWeights(L.Callback):
     "Writes model.safetensors into the run's folder when training ends, however it ends"
     def __init__(self): self.path = None
+    def on_fit_start(self, trainer, pl_module): self._start = time.perf_counter()
     def _save(self, trainer, pl_module, how):
         if not trainer.is_global_zero or trainer.log_dir is None or trainer.sanity_checking: return
-        facts = dict(how=how, steps=trainer.global_step, epochs=trainer.current_epoch, hyperparameters={k: v for k, v in pl_module.hparams.items()}, versions=dict(torch=str(torch.__version__), lightning=L.__version__))
+        facts = dict(how=how, seed=pl_module.hparams.seed, steps=trainer.global_step, epochs=trainer.current_epoch, seconds=round(time.perf_counter() - self._start),
+                     device=str(pl_module.device), threads=torch.get_num_threads(), hyperparameters=dict(pl_module.hparams), versions=dict(torch=str(torch.__version__), lightning=L.__version__))
         self.path = _average(trainer, pl_module).save(Path(trainer.log_dir)/'model.safetensors', training=facts)
     def on_train_end(self, trainer, pl_module): self._save(trainer, pl_module, 'finished')
     def on_exception(self, trainer, pl_module, exception): self._save(trainer, pl_module, f'interrupted: {type(exception).__name__}')
