@@ -264,11 +264,12 @@ def sampler(
     order:int=1,             # order of accuracy of a step
     calls:int=1,             # calls of the denoiser per step
     stochastic:bool=False,   # does it draw noise?
+    least:int|None=None,     # fewest steps it can do; None for as many as its order
     **checks:Callable,       # option name -> function that raises on a bad value
 ) -> Callable: # decorator of a generator function (f, sched, x, n, times, noise, **options)
     "Make a generator function a sampler: arguments checked at the call, no gradients, calls counted, listed in SAMPLERS"
     def decorate(make):
-        sig = inspect.signature(make)
+        sig, need = inspect.signature(make), order if least is None else least
         @functools.wraps(make)
         def start(*args, **kwargs):
             a = sig.bind(*args, **kwargs)
@@ -282,7 +283,7 @@ def sampler(
             for name, check in checks.items(): check(a[name])
             by_grid = isinstance(a['times'], str) or callable(a['times'])
             times = checked_times(sched, sig.parameters['n'].default if by_grid and given is None else given, a['times'])
-            if len(times) - 1 < order: raise ValueError(f'n = {len(times) - 1}: {make.__name__} is of order {order} and needs at least {order} steps')
+            if len(times) - 1 < need: raise ValueError(f'n = {len(times) - 1}: {make.__name__} is of order {order} and needs at least {need} steps')
             rest = {**a, 'times': times, 'n': len(times) - 1, 'noise': noise_source(a['noise'])}
             return Run(lambda f: make(**{**rest, 'f': f}), f, times)
         start.order, start.calls, start.stochastic = order, calls, stochastic
