@@ -7,11 +7,11 @@ __all__ = ['HERE', 'ENDINGS', 'REAL', 'DEMO', 'LIGHTNING', 'pick', 'configs', 'f
            'grids', 'list_things', 'init', 'checked_out', 'sampler_options', 'open_model', 'asked_classes',
            'write_samples', 'draw_samples', 'figure', 'sample', 'progress', 'real_data', 'several', 'evaluate', 'card',
            'experiment', 'with_config', 'lit_maker', 'saved_config', 'step_bar', 'mended', 'calm', 'interruptible',
-           'fit', 'measure', 'same_net', 'curve', 'draw_demo', 'demo', 'Parser', 'number_or_word', 'number', 'whole',
-           'bound', 'make_parser', 'expected', 'say', 'run', 'main']
+           'readable', 'fit', 'measure', 'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser',
+           'number_or_word', 'number', 'whole', 'bound', 'make_parser', 'expected', 'say', 'run', 'main']
 
-# %% ../nbs/91_cli.ipynb #483f1fe1
-import argparse, contextlib, difflib, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
+# %% ../nbs/91_cli.ipynb #82b1a4c7
+import argparse, contextlib, difflib, functools, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
 from pathlib import Path
 
 from . import __version__
@@ -180,7 +180,7 @@ def asked_classes(
         if not 0 <= k < n_classes: raise ValueError(f'--class {k}: must be from 0 to {n_classes - 1}')
     return torch.tensor(c)[torch.arange(n) % len(c)]
 
-# %% ../nbs/91_cli.ipynb #8ed28a64
+# %% ../nbs/91_cli.ipynb #35f54373
 def write_samples(
     path:Path,       # .pt, .npz, .csv or .png
     x,               # samples in the data's own units, shape (n, *)
@@ -217,9 +217,10 @@ def figure(nrows:int=1, ncols:int=1, panel:tuple=(4, 4)):
     "Axes of a figure that needs no display and is gone afterwards"
     import matplotlib.pyplot as plt
     from diffusion_nbdev import plots
-    fig, axes = plots.subplots(nrows, ncols, panel=panel)
-    try: yield axes
-    finally: plt.close(fig)
+    with plt.rc_context(plots.STYLE):
+        fig, axes = plots.subplots(nrows, ncols, panel=panel)
+        try: yield axes
+        finally: plt.close(fig)
 
 def sample(args):
     "Draw samples and write them to a file"
@@ -304,7 +305,7 @@ def card(args):
     from diffusion_nbdev.model import find_weights, read_weights
     print(json.dumps(read_weights(find_weights(args.weights))[1], indent=1))
 
-# %% ../nbs/91_cli.ipynb #68d9392b
+# %% ../nbs/91_cli.ipynb #59f3806b
 def experiment(
     command:str,   # fit, validate or test
     argv:list,     # arguments, with --config and a path
@@ -346,7 +347,9 @@ def experiment(
     try: cli = Experiment(lit_maker(), L.LightningDataModule, subclass_mode_data=True, args=argv, run=False, seed_everything_default=0, auto_configure_optimizers=False,
                           trainer_defaults=defaults, save_config_kwargs=dict(overwrite=True) if command == 'fit' else None, save_config_callback=saved_config() if command == 'fit' else None,
                           parser_kwargs=dict(exit_on_error=False, prog=f'diffusion {command}', description=f'{command.capitalize()} as a config says; every value of it can be given here too'))
-    except argparse.ArgumentError as e: raise ValueError(mended(str(e), seen)) from e
+    except argparse.ArgumentError as e:
+        at = ', '.join(a.removeprefix('--config=') for k, a in enumerate(argv) if a.startswith('--config=') or argv[k - 1] in ('--config', '-c'))
+        raise ValueError(mended(str(e).replace('Problems parsing config', f'{at}: not valid YAML'), seen)) from e
     finally: sys.argv = typed
     return cli
 
@@ -366,9 +369,10 @@ def with_config(
     if name is None and not {'--help', '-h'} & set(argv): raise ValueError(f"{command} what? --config NAME ({', '.join(configs())}), or a file of your own: diffusion init NAME > my.yaml")
     return out, name or 'model'
 
-# %% ../nbs/91_cli.ipynb #87a4546f
+# %% ../nbs/91_cli.ipynb #b174a242
+@functools.cache
 def lit_maker():
-    "A function with the arguments of `Model` and of `LitDiffusion` together, so that a config needs no level between them"
+    "A maker with the arguments of `Model` and of `LitDiffusion` together, so that a config needs no level between them"
     import inspect
     from diffusion_nbdev.model import Model
     from diffusion_nbdev.training import LitDiffusion
@@ -378,6 +382,7 @@ def lit_maker():
         return LitDiffusion(Model(**{k: given.pop(k) for k in own}), **given)
     lit_diffusion.__signature__ = inspect.Signature(params, return_annotation=LitDiffusion)
     lit_diffusion.__annotations__ = {**{p.name: p.annotation for p in params}, 'return': LitDiffusion}
+    lit_diffusion.__qualname__ = f'lit_diffusion_{id(lit_diffusion)}' # jsonargparse keeps a class under this name
     return lit_diffusion
 
 def saved_config():
@@ -426,7 +431,7 @@ def mended(
     near = difflib.get_close_matches(unknown.group(1), known, n=3, cutoff=0.5)
     return text + (f": did you mean {' or '.join(near)}?" if near else '')
 
-# %% ../nbs/91_cli.ipynb #19f78b74
+# %% ../nbs/91_cli.ipynb #42a26155
 @contextlib.contextmanager
 def calm():
     "Libraries without their notices; a warning that remains is one line"
@@ -436,6 +441,7 @@ def calm():
     level = fabric.level
     fabric.setLevel(logging.ERROR)
     with quiet(), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*callbacks used to create the checkpoint.*')
         warnings.showwarning = lambda message, *_, **__: print(f"diffusion: {' '.join(str(message).split())}", file=sys.stderr)
         try: yield
         finally: fabric.setLevel(level)
@@ -453,13 +459,24 @@ def interruptible(
     finally:
         with contextlib.suppress(ValueError): signal.signal(signal.SIGINT, before) # only the main thread may
 
+def readable(
+    path:str, # of a checkpoint
+) -> str: # the path
+    "A checkpoint that opens without running anything in it; OSError if it does not"
+    import torch
+    if not Path(path).is_file(): raise OSError(f'cannot read {path}: no such file')
+    try: torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as e: raise OSError(f'{path}: not a whole checkpoint, or one that would run code when opened ({type(e).__name__})') from None
+    return path
+
 def fit(argv):
     "Train as a config says"
     argv, name = with_config('fit', argv)
     with calm():
         cli = experiment('fit', argv, name)
         folder = lambda: Path(cli.trainer.log_dir or '.')
-        try: interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path))
+        start = readable(cli.config.ckpt_path) if cli.config.ckpt_path else None
+        try: interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start, weights_only=True))
         except KeyboardInterrupt:
             last = folder()/'checkpoints'/'last.ckpt'
             if last.is_file(): raise KeyboardInterrupt(f'interrupted; go on with: diffusion fit --config {folder()/"config.yaml"} --ckpt_path {last}') from None
@@ -485,10 +502,11 @@ def measure(
             from diffusion_nbdev.model import find_weights, load
             if path is None and name not in cards(): raise ValueError(f'{command} which weights? none are shipped for {name!r}: --ckpt_path with a run, a .safetensors or a .ckpt file')
             found = find_weights(path or name)
-            print(f"weights   {f'{name}, shipped with the package' if path is None else found}", file=sys.stderr)
             same_net(cli.model.model, load(found), found)
+            print(f"weights   {f'{name}, shipped with the package' if path is None else found}", file=sys.stderr)
             path = None
-        results = interruptible(lambda: getattr(cli.trainer, command)(cli.model, cli.datamodule, ckpt_path=path, verbose=False))
+        else: readable(path)
+        results = interruptible(lambda: getattr(cli.trainer, command)(cli.model, cli.datamodule, ckpt_path=path, weights_only=True, verbose=False))
     if cli.trainer.is_global_zero: print(json.dumps(results[0], indent=1))
 
 def same_net(
@@ -503,8 +521,8 @@ def same_net(
     if loaded.pred != model.pred: raise ValueError(f"{path}: weights that predict {loaded.pred}, the config says {model.pred}")
     model.net.load_state_dict(loaded.net.state_dict())
 
-# %% ../nbs/91_cli.ipynb #8f03b3c4
-DEMO = ['--trainer.max_epochs', '150', '--pictures', '0', '--ema', '0.995'] # what is shorter than in the packaged config
+# %% ../nbs/91_cli.ipynb #87b22e7f
+DEMO = ['--trainer.max_epochs', '18', '--pictures', '0', '--ema', '0.995'] # what is shorter than in the packaged config
 
 def curve(
     points:list, # (step, value)
@@ -530,7 +548,7 @@ def draw_demo(
     noised = [diffuse(model.sched, model.data.to_model(data), t) for t in sorted(times)]
     paths = [folder/f'{name}.png' for name in ('forward', 'reverse', 'samples', 'loss')]
     for path, strip, at in ((paths[0], noised, sorted(times)), (paths[1], [states[t] for t in times], times)):
-        with figure(1, len(times), (1.8, 1.95)) as axes: plots.save_figure(plots.show_path(strip, times=at, at=at, lim=3.2, axes=axes), path)
+        with figure(1, len(times), (1.8, 1.95)) as axes: plots.save_figure(plots.show_path(strip, times=at, at=at, lim=3.8, axes=axes), path)
     shown = {'data': data, **sets}
     with figure(1, len(shown), (2.6, 2.6)) as axes:
         for ax, (name, x) in zip(axes, shown.items()): plots.show_points(x[:4000], ax, title=name, lim=3)
@@ -543,13 +561,22 @@ def draw_demo(
         plots.save_figure(ax, paths[3])
     return paths
 
+@contextlib.contextmanager
+def one_thread():
+    "One thread: a net this small gains little from two, and loses much on a machine that is busy or shared"
+    import torch
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(before)
+
 def demo(args):
     "Train the Swiss roll from scratch, sample it twice, judge and draw"
     folder = Path(args.folder)
     checked_out(folder/'samples.png')
     start = time.perf_counter()
     print('Training a denoiser of Swiss-roll points from scratch ...', flush=True)
-    with calm():
+    with calm(), one_thread():
         import torch
         from tqdm.auto import tqdm
         from diffusion_nbdev.ddpm import SeededNoise, ddpm
@@ -560,20 +587,20 @@ def demo(args):
         history = History()
         cli.trainer.callbacks.append(history)
         interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule))
-    model, n = cli.model.model.eval(), args.n
-    T = model.sched.T
-    states, noise = {}, SeededNoise(0)
-    keep = {round(T * u) for u in (1, 0.5, 0.25, 0.1, 0.02, 0)}
-    for t, x in zip(range(T, -1, -1), tqdm(ddpm(model.denoiser(), model.sched, noise(torch.empty(n, *model.data.shape), 0), noise=noise), total=T + 1, desc='sampling', unit='step', disable=not progress(args))):
-        if t in keep: states[t] = x
-    sets = {f'DDPM, {T} steps': model.data.to_data(states[0]), 'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
-    floor = floor_of('sliced_w2', swissroll, n)
-    print(f"\n{n:,} points, sliced 2-Wasserstein distance to real points\n{'':<18}distance  real-data floor  excess")
-    for name, x in sets.items():
-        score = score_points(lambda n, seed: x, swissroll, n, seeds=1, floor=floor)
-        print(f"{name:<18}{score['value']:8.3f}{score['floor']:17.3f}{score['excess']:8.3f}")
-    paths = draw_demo(folder, model, swissroll(4000, seed=2 ** 31), {t: x[:2000] for t, x in states.items()}, sets, history)
-    print('\nPictures:', *(f'  {p}' for p in paths), f'The run: {cli.trainer.log_dir} (tensorboard --logdir run)', f'{time.perf_counter() - start:.0f} s', sep='\n')
+        model, n = cli.model.model.eval(), args.n
+        T = model.sched.T
+        states, noise = {}, SeededNoise(0)
+        keep = {round(T * u) for u in (1, 0.5, 0.25, 0.1, 0.02, 0)}
+        for t, x in zip(range(T, -1, -1), tqdm(ddpm(model.denoiser(), model.sched, noise(torch.empty(n, *model.data.shape), 0), noise=noise), total=T + 1, desc='sampling', unit='step', disable=not progress(args))):
+            if t in keep: states[t] = x
+        sets = {f'DDPM, {T} steps': model.data.to_data(states[0]), 'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
+        floor = floor_of('sliced_w2', swissroll, n)
+        print(f"\n{n:,} points, sliced 2-Wasserstein distance to real points\n{'':<18}distance  real-data floor  excess")
+        for name, x in sets.items():
+            score = score_points(lambda n, seed: x, swissroll, n, seeds=1, floor=floor)
+            print(f"{name:<18}{score['value']:8.3f}{score['floor']:17.3f}{score['excess']:8.3f}")
+        paths = draw_demo(folder, model, swissroll(4000, seed=2 ** 31), {t: x[:2000] for t, x in states.items()}, sets, history)
+        print('\nPictures:', *(f'  {p}' for p in paths), f'The run: {cli.trainer.log_dir} (tensorboard --logdir run)', f'{time.perf_counter() - start:.0f} s', sep='\n')
 
 # %% ../nbs/91_cli.ipynb #9b7b4809
 class Parser(argparse.ArgumentParser):
