@@ -259,7 +259,7 @@ def last(
     for x in states: pass
     return x
 
-# %% ../nbs/04_ddpm.ipynb #4e628165
+# %% ../nbs/04_ddpm.ipynb #3d696c6b
 def sampler(
     order:int=1,             # order of accuracy of a step
     calls:int=1,             # calls of the denoiser per step
