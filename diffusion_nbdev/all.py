@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/92_all.ipynb #c0e48700
+# %% ../nbs/92_all.ipynb #e99b31a9
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from .metrics import *
 from .model import *
 from .training import *
 from .swissroll import *
+from .samplers import *
 from .plots import *
 
+# %% ../nbs/92_all.ipynb #e8a3b355
 __all__ = [name for name in globals() if not name.startswith('_')]
