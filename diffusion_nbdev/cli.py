@@ -592,7 +592,7 @@ def one_thread():
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/91_cli.ipynb #fca4a11f
+# %% ../nbs/91_cli.ipynb #f8373015
 def demo(args):
     "Train the Swiss roll from scratch, sample it twice, judge and draw"
     folder = Path(args.folder)
@@ -614,7 +614,8 @@ def demo(args):
         T = model.sched.T
         states, noise = {}, SeededNoise(0)
         keep = {round(T * u) for u in (1, 0.5, 0.25, 0.1, 0.02, 0)}
-        for t, x in zip(range(T, -1, -1), tqdm(ddpm(model.denoiser(), model.sched, noise(torch.empty(n, *model.data.shape), 0), noise=noise), total=T + 1, desc='sampling', unit='step', disable=not progress(args))):
+        path = ddpm(model.denoiser(), model.sched, noise(torch.empty(n, *model.data.shape), 0), noise=noise)
+        for x, t in zip(tqdm(path, total=T + 1, desc='sampling', unit='step', disable=not progress(args)), range(T, -1, -1)):
             if t in keep: states[t] = x
         sets = {f'DDPM, {T} steps': model.data.to_data(states[0]), 'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
         floor = floor_of('sliced_w2', swissroll, n)
