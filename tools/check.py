@@ -117,13 +117,18 @@ def flags():
     ini = ConfigParser(delimiters=['=']); ini.read(ROOT/'settings.ini', encoding='utf-8')
     return ini['DEFAULT'].get('tst_flags', 'notest')
 
+def execute(path, timeout, env, root=ROOT, force=''):
+    "Run a notebook's cells until one fails: exit code (None when it ran out of time), output, number of the cell that failed, from 1."
+    code, out = run([sys.executable, '-c', RUN, str(path), flags(), force, str(root)], timeout, env, path.parent)
+    m = re.findall(r'While Executing Cell #(\d+)', out)
+    return code, out, int(m[-1]) if m else None
+
 def notebook(tally, book, timeout, env, force):
     t0 = time.time()
-    code, out = run([sys.executable, '-c', RUN, str(book.path), flags(), force, str(ROOT)], timeout, env, book.path.parent)
+    code, out, i = execute(book.path, timeout, env, force=force)
     took = f'{time.time() - t0:6.1f} s  {book.name}'
     if code == 0: return tally.ok('ok  ' + took)
-    m = re.findall(r'While Executing Cell #(\d+)', out)
-    cell = f', cell {m[-1]}' if m else ''
+    cell = f', cell {i}' if i else ''
     if code is None: tally.bad(f'{book.name}: notebook runs: not done after {timeout} s')
     else: tally.bad(f'{book.name}{cell}: notebook runs: {last(out)}')
     if code is not None: print('\n'.join('      | ' + l for l in out.splitlines()[-40:]), flush=True)
