@@ -2,7 +2,7 @@
 # make test    every notebook, every rule, every test; ends with "N passed, N failed"
 # make slow    the cells and tests flagged slow
 # make mutate  plant faults in the package and show that the tests catch them
-# make export  write the package from the notebooks, clean them, write README.md
+# make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
 # make clean   remove what building leaves (.venv and run/ stay)
 #
@@ -36,6 +36,7 @@ export: $(VENV)/.installed-dev
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
 	@$(BIN)/python tools/readme.py
+	@$(BIN)/python tools/pages.py
 
 # README.md comes from tools/readme.py; touched, so that nbdev_docs does not write its own.
 # _proc is a cache by modification time and goes stale: it is made anew.

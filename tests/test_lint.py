@@ -90,6 +90,11 @@ BAD = [  # rule, cells, what the finding says
     ('reference', [md('![a](gone.png)')], 'no such file'),
     ('reference', [md('[here](#nowhere)')], 'no such place'),
     ('reference', [md('[page](a.html)')], 'link to the notebook'),
+    ('reference', [md('<img src="gone.gif" alt="a">')], 'no such file'),
+    ('box', [md('::: {.callout-tip}\nnever closed')], 'never closed'),
+    ('box', [md('closed\n\n:::')], 'not opened'),
+    ('chapter end', [md('[next](04_a.ipynb)')], 'no folded solution'),
+    ('chapter end', [md('::: {.callout-tip collapse="true" title="Solution"}\nIt is.\n:::')], 'no link to the next'),
 ]
 
 @pytest.mark.parametrize('rule, cells, says', BAD, ids=[f'{r}-{s}' for r, _, s in BAD])
@@ -98,7 +103,9 @@ def test_broken(tmp_path, rule, cells, says):
     assert any(says in f for f in fs), fs
     assert all(f.startswith('nbs/04_a.ipynb') and '\n' not in f and rule in f for f in fs), fs
 
+END = md('::: {.callout-tip collapse="true" title="Solution"}\nIt is.\n:::\n\n[next](04_a.ipynb)')
 GOOD = [
+    [md('::: {.callout-warning}\nA box around a cell:'), py('x = 1'), md(':::\n\n```\n::: in code\n```')],
     [py('#| default_exp a'), py('#| export\nimport os, sys, torch'), py('from fastcore.test import test_fail'), py('#| exports\ndef f(\n    a, # A number\n): # Itself\n    "Gives `a` back."\n    return a')],
     [py('#| slow\n#| label: fig-a-b\n#| fig-cap: "A: b"\n#| fig-alt: "A line"\nplot()  # a comment', picture())],
     [py('x = 1  # |x| is one\n# |x - 1| is none')],
@@ -111,7 +118,7 @@ GOOD = [
 
 @pytest.mark.parametrize('cells', GOOD)
 def test_sound(tmp_path, cells):
-    fs = [str(f) for fs in lint.lint(project(tmp_path, {'04_a': [TITLE, *cells]})).values() for f in fs]
+    fs = [str(f) for fs in lint.lint(project(tmp_path, {'04_a': [TITLE, *cells, END]})).values() for f in fs]
     assert fs == []
 
 def test_two_notebooks(tmp_path):
@@ -134,8 +141,23 @@ def test_plots_imports_nothing_of_ours(tmp_path):
 def test_title(tmp_path, first):
     assert len(lint.lint(project(tmp_path, {'04_a': [first]}), ['title'])['title']) == 1
 
+def test_pages_that_are_no_notebooks(tmp_path):
+    "Links and boxes of a .qmd page are checked too, and it must be in the sidebar; the front matter keeps its lines."
+    root = project(tmp_path, {'04_a': [TITLE, END]})
+    (root/'nbs'/'b.qmd').write_text('---\ntitle: "B"\n---\n\n[gone](05_gone.ipynb), [here](04_a.ipynb)\n\n::: {.callout-tip}\n')
+    (root/'nbs'/'404.qmd').write_text('---\ntitle: "No such page"\n---\n\n[home](04_a.ipynb)\n')
+    res = {k: [str(f) for f in v] for k, v in lint.lint(root).items() if v}
+    assert set(res) == {'reference', 'box', 'sidebar'} and all(len(v) == 1 and 'nbs/b.qmd' in v[0] for v in res.values()), res
+
+def test_site_files(tmp_path):
+    root = project(tmp_path, {'04_a': [TITLE, END]})
+    (root/'nbs'/'light.scss').write_text('')
+    with (root/'_quarto.yml').open('a') as f: f.write('  favicon: icon.png\nbibliography: references.bib\nformat:\n  html:\n    theme:\n      light: [cosmo, light.scss]\n      dark: [darkly, dark.scss]\n    css: styles.css\n')
+    (root/'nbs'/'_quarto.yml').write_text('metadata-files: [../_quarto.yml, ../gone.yml]\n')
+    assert [str(f).split(': ')[-1].split()[0].rstrip(':') for f in lint.lint(root, ['site files'])['site files']] == ['styles.css', 'icon.png', 'dark.scss', 'no']
+
 def test_every_rule_has_a_broken_sample():
-    assert set(lint.RULES) == {r for r, *_ in BAD} | {'title', 'names', 'import order', 'sidebar'}
+    assert set(lint.RULES) == {r for r, *_ in BAD} | {'title', 'names', 'import order', 'sidebar', 'site files'}
 
 def test_code_lines():
     src = '''

@@ -90,6 +90,13 @@ def notebooks(root=ROOT):
     return [Book(p, Path(root), json.loads(p.read_text(encoding='utf-8'))) for p in sorted((Path(root)/'nbs').rglob('*.ipynb'))
             if not any(q.startswith(('.', '_')) for q in p.relative_to(root).parts)]
 
+def pages(root):
+    "Pages of the site that are no notebooks (.qmd), as notebooks of one cell."
+    for p in sorted((Path(root)/'nbs').rglob('*.qmd')):
+        if any(q.startswith(('.', '_')) for q in p.relative_to(root).parts): continue
+        text = re.sub(r'(?s)\A---\n.*?\n---\n', lambda m: '\n' * m[0].count('\n'), p.read_text(encoding='utf-8'))
+        yield Book(p, Path(root), {'cells': [{'cell_type': 'markdown', 'id': '-', 'source': text.splitlines(keepends=True)}]})
+
 RULES = {}
 def rule(name):
     "Register a rule: a generator over (book, cell or None, message), given all notebooks and the root."
@@ -449,7 +456,9 @@ def _reference(books, root):
     keys = set(re.findall(r'(?m)^@\w+\{([^,\s]+),', bib.read_text(encoding='utf-8'))) if bib.exists() else set()
     here = {b.path.resolve(): anchors(b) for b in books}
     home = {a: b for b in books for a in here[b.path.resolve()] if re.match(r'(eq|fig|tbl|sec|lst)-', a)}
-    for b in books:
+    others = list(pages(root))
+    here.update({b.path.resolve(): anchors(b) for b in others})
+    for b in books + others:
         for c in b.prose:
             md = plain(c.source)
             for m in XREF.finditer(no_math(re.sub(r'\]\([^)]*\)|<https?:[^>]*>|https?://\S+', ' ', md))):
@@ -467,10 +476,52 @@ def _reference(books, root):
                 if path and path.endswith('.html'): yield b, c, f'{link}: link to the notebook, not to its page'
                 elif not p.exists(): yield b, c, f'{link}: no such file'
                 elif anchor and p in here and anchor not in here[p]: yield b, c, f'{link}: no such place in {p.name}'
+            for m in re.finditer(r'<img\b[^>]*\bsrc="([^"]+)"', md):
+                if not re.match(r'[a-z][a-z0-9+.-]*:', m[1]) and not (b.path.parent/m[1]).exists(): yield b, c, f'{m[1]}: no such file'
+
+@rule('box')
+def _box(books, root):
+    "Every `:::` that opens a box is closed; one left open swallows the rest of the page."
+    for b in books + list(pages(root)):
+        opened = []
+        for c in b.prose:
+            for l in plain(c.source).splitlines():
+                if re.match(r':{3,}\s*$', l):
+                    if opened: opened.pop()
+                    else: yield b, c, '`:::` closes a box that was not opened'
+                elif re.match(r':{3,}', l): opened.append((c, l))
+        for c, l in opened: yield b, c, f'`{brief(l)}` is never closed'
+
+@rule('chapter end')
+def _chapter_end(books, root):
+    "A chapter ends with exercises whose solutions are folded, and with a link to the next one."
+    for b in books:
+        if b.number is None or not b.prose: continue
+        if b.number < 90 and not any('collapse="true"' in c.source for c in b.prose): yield b, b.prose[-1], 'no folded solution: `::: {.callout-tip collapse="true" title="Solution"}`'
+        if not any(re.search(r'\]\([\w/]+\.ipynb\)', c.source) for c in b.prose[-2:]): yield b, b.prose[-1], 'no link to the next chapter: `[next](04_ddpm.ipynb)`'
+
+@rule('site files')
+def _site_files(books, root):
+    "Whatever `_quarto.yml` names (stylesheets, icon, pictures, bibliography, resources) lies in nbs/."
+    import yaml
+    f, nbs = root/'_quarto.yml', root/'nbs'
+    if not f.exists(): return
+    q = yaml.safe_load(f.read_text(encoding='utf-8')) or {}
+    html, site = (q.get('format') or {}).get('html') or {}, q.get('website') or {}
+    many = lambda x: x if isinstance(x, list) else [x] if x else []
+    theme = html.get('theme')
+    names = many(html.get('css')) + many(q.get('bibliography')) + [site.get('favicon'), site.get('image')] + many((q.get('project') or {}).get('resources'))
+    names += [n for t in (theme.values() if isinstance(theme, dict) else [theme]) for n in many(t) if str(n).endswith('.scss')]
+    for n in names:
+        if n and not list(nbs.glob(n)): yield '_quarto.yml', None, f'{n} is not in nbs/'
+    stub = nbs/'_quarto.yml'
+    if stub.exists():
+        for n in many((yaml.safe_load(stub.read_text(encoding='utf-8')) or {}).get('metadata-files')):
+            if not (nbs/n).exists(): yield 'nbs/_quarto.yml', None, f'{n}: no such file'
 
 @rule('sidebar')
 def _sidebar(books, root):
-    "Every notebook is in the sidebar, and every entry of the sidebar exists."
+    "Every notebook and every page of the reference is in the sidebar, and every entry of the sidebar exists."
     import yaml
     f = root/'_quarto.yml'
     if not f.exists(): yield '_quarto.yml', None, 'missing'; return
@@ -481,13 +532,13 @@ def _sidebar(books, root):
                 if k in ('contents', 'href', 'file') or isinstance(v, (list, dict)): yield from walk(v)
         elif isinstance(x, list):
             for v in x: yield from walk(v)
-    pages = [p for p in walk(yaml.safe_load(f.read_text(encoding='utf-8'))['website'].get('sidebar', {})) if re.search(r'\.(ipynb|qmd|md)$', p) and '://' not in p]
-    have = {b.path.relative_to(root/'nbs').as_posix(): b for b in books}
-    for p in pages:
+    listed = [p for p in walk(yaml.safe_load(f.read_text(encoding='utf-8'))['website'].get('sidebar', {})) if re.search(r'\.(ipynb|qmd|md)$', p) and '://' not in p]
+    have = {b.path.relative_to(root/'nbs').as_posix(): b for b in books + [b for b in pages(root) if b.stem != '404']}
+    for p in listed:
         if not (root/'nbs'/p).exists(): yield '_quarto.yml', None, f'{p} is in the sidebar, but not in nbs/'
-        if pages.count(p) > 1 and p in have: yield '_quarto.yml', None, f'{p} is in the sidebar twice'; pages = [q for q in pages if q != p]
+        if listed.count(p) > 1 and p in have: yield '_quarto.yml', None, f'{p} is in the sidebar twice'; listed = [q for q in listed if q != p]
     for p, b in have.items():
-        if p not in pages: yield b, None, 'not in the sidebar of _quarto.yml'
+        if p not in listed: yield b, None, 'not in the sidebar of _quarto.yml'
 
 
 if __name__ == '__main__':
