@@ -67,7 +67,8 @@ def test_a_closed_pipe_is_no_error():
 
 def test_interrupted_training(tmp_path):
     p = subprocess.Popen([sys.executable, '-m', 'diffusion_nbdev', 'fit', '--config', 'swissroll', '--data.n_train', '2000', '--pictures', '0'], cwd=tmp_path, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}, start_new_session=True)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}, start_new_session=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # a job in the background inherits a SIGINT that is ignored
     try:
         until = time.time() + 200
         while not list(tmp_path.glob('run/swissroll/version_0/checkpoints/last.ckpt')) and time.time() < until and p.poll() is None: time.sleep(0.2)
