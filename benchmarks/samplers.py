@@ -1,0 +1,164 @@
+"""Every sampler on exact denoisers, on the shipped Swiss roll, and against the clock; the chapter 12_samplers draws what this writes.
+
+    python benchmarks/samplers.py                     all parts, about half an hour on one core, into benchmarks/samplers.json
+    python benchmarks/samplers.py --parts net         only some of: exact grids net overhead; the other parts of the file stay
+    python benchmarks/samplers.py --n 2000 --quick    a minute, to see that it runs; give it another --out
+
+exact     excess over the floor and class shares, n samples: 20 calls for solvers of order two and more, 100 for the others
+grids     50 calls on every grid: sliced W2 to the exact flow of the same noises, which bounds the excess from above and has no floor
+net       the shipped weights `swissroll`: excess at 6, 10, 20 and 50 calls, default grids; the best three times
+overhead  time outside the network as a share of the time inside, U-Net, batch 64 of 28 x 28
+"""
+import argparse, importlib.metadata, json, math, platform, subprocess, sys, time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from diffusion_nbdev import ddim, samplers                                       # noqa: F401, they enter SAMPLERS and GRIDS
+from diffusion_nbdev.ddpm import GRIDS, SAMPLERS, SeededNoise, last
+from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
+from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
+from diffusion_nbdev.schedules import SCHEDULES
+
+PROJ = 64
+START = dict(dpmpp_3m=2, deis=2, unipc3=3)                                       # calls of the first step
+PLAIN = [k for k, s in SAMPLERS.items() if not s.stochastic and k not in ('ddim', 'ode')]
+SLOW = [k for k, s in SAMPLERS.items() if s.stochastic or k == 'ddim']
+
+def steps_for(name, calls):
+    "The most steps that `calls` network calls pay for."
+    s = SAMPLERS[name]
+    return (calls + 1) // 2 if s.calls == 2 else calls - (START.get(name, 1) - 1)
+
+def quick_oracle(mix):
+    "The exact denoiser of round Gaussians of one size, in float32 and without the blocks that make `Mixture` bit-stable."
+    mu, var, log_w = mix.means.float(), float(mix.stds[0] ** 2), mix.weights.log().float()
+    mu_T, half = mu.T.contiguous(), (mu * mu).sum(1) / 2
+    def f(x, t):
+        signal, noise = mix.sched.signal(t).item(), mix.sched.noise(t).item()
+        var_t = signal ** 2 * var + noise ** 2
+        b = signal * var / var_t
+        out = torch.empty_like(x)
+        for rows, to in zip(x.split(4096), out.split(4096)):
+            r = torch.addmm(log_w - half * (signal ** 2 / var_t), rows, mu_T, alpha=signal / var_t).softmax(1)
+            torch.add((1 - signal * b) * (r @ mu), rows, alpha=b, out=to)
+        return out
+    x = torch.randn(500, 2)
+    for t in (1, 10, 200.5, 990): torch.testing.assert_close(f(x, t), mix(x, t), rtol=1e-3, atol=1e-3)
+    return f
+
+def data_sets(sched): return dict(mixture=ring_mixture(sched), swissroll=swissroll_oracle(sched, std=1.04))
+
+def exact(n, quick):
+    rows = []
+    for k, (schedule, make) in enumerate(SCHEDULES.items()):
+        if quick and schedule != 'cosine': continue
+        sched = make(1000)
+        for data, mix in data_sets(sched).items():
+            f, z = quick_oracle(mix), SeededNoise(0)(torch.empty(n, 2), 0)
+            if k == 0 or quick: floors = floors if data == 'swissroll' else {}; floors[data] = floor_of('sliced_w2', lambda m, seed: mix.sample(m, seed)[0], n, n_proj=PROJ)
+            for label in [*PLAIN, *SLOW, 'ddpm angle', 'ode']:
+                name, *grid = label.split()
+                calls = 20 if name in PLAIN else 100
+                steps = dict(n=steps_for(name, calls)) if name != 'ode' else {}
+                if grid: steps['times'] = grid[0]
+                run = SAMPLERS[name](f, sched, z, noise=1, **steps)
+                x = last(run)
+                value = math.sqrt(sum(sliced_w2(x, mix.sample(n, 1000 + i)[0], n_proj=PROJ) ** 2 for i in range(3)) / 3)
+                row = dict(data=data, schedule=schedule, sampler=label, steps=len(run.times) - 1, calls=run.calls, value=value, excess=excess(value, floors[data]))
+                if data == 'mixture':
+                    own = torch.cdist(x.double(), mix.means).argmin(1)
+                    row['share_off'] = (torch.bincount(own, minlength=4) / n - mix.weights).abs().max().item()
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    return dict(n=n, floor={k: f.value for k, f in floors.items()}, rows=rows)
+
+def exact_flow(f, sched, z):
+    "The end of the exact flow from noises z: UniPC-2 with 400 steps to lambda = 7, where no data is left to resolve."
+    lam = torch.linspace(sched.table[-1].item() / 2, 7, 400, dtype=torch.float64)
+    return last(SAMPLERS['unipc2'](f, sched, z, times=[sched.T, *sched.t_at(2 * lam[1:]).tolist(), 0]))
+
+def grids(n, quick):
+    rows, n = [], min(n, 2_000)
+    for schedule, make in SCHEDULES.items():
+        if quick and schedule != 'cosine': continue
+        sched = make(1000)
+        for data, mix in data_sets(sched).items():
+            f, z = quick_oracle(mix), SeededNoise(0)(torch.empty(n, 2), 0)
+            ref = exact_flow(f, sched, z)
+            for name in PLAIN:
+                for grid in GRIDS:
+                    for calls in (20, 50):
+                        if quick and calls == 50: continue
+                        run = SAMPLERS[name](f, sched, z, n=steps_for(name, calls), times=grid)
+                        rows.append(dict(data=data, schedule=schedule, sampler=name, grid=grid, calls=calls, distance=sliced_w2(last(run), ref, n_proj=PROJ)))
+            print(schedule, data, {c: {s: round(max(r['distance'] for r in rows if r['schedule'] == schedule and r['data'] == data and r['sampler'] == s and r['calls'] == c), 4) for s in PLAIN} for c in (50,) if not quick}, flush=True)
+    return dict(n=n, rows=rows)
+
+def net(n, quick):
+    from diffusion_nbdev.model import load
+    from diffusion_nbdev.swissroll import swissroll
+    model = load('swissroll')
+    model.net.requires_grad_(False)
+    floor = floor_of('sliced_w2', swissroll, n, n_proj=256)
+    rows = []
+    def one(name, calls, seed=0, **options):
+        x = model.generate(name, n=steps_for(name, calls) if name != 'ode' else None, num=n, seed=seed, **options)
+        value = math.sqrt(sum(sliced_w2(x, swissroll(n, 5000 + 10 * seed + i), n_proj=256) ** 2 for i in range(2)) / 2)
+        rows.append(dict(sampler=name, grid=options.get('times'), calls=model.calls, seed=seed, value=value, excess=excess(value, floor)))
+        print(json.dumps(rows[-1]), flush=True)
+    for name in [k for k in (*PLAIN, *SLOW) if k != 'euler_ancestral']:             # it is ddpm
+        for calls in ((6, 10) if quick else (6, 10, 20, 50)): one(name, calls)
+    if not quick:
+        one('ode', None)
+        for name, grid in (('unipc2', 'angle'), ('dpmpp_2m', 'balanced')):
+            for calls in (6, 10, 20):
+                for seed in (1, 2, 3): one(name, calls, seed, times=grid)
+    return dict(n=n, floor=floor.value, card=model.card.get('sha256'), rows=rows)
+
+def overhead(n, quick):
+    from diffusion_nbdev.ddpm import denoiser
+    from diffusion_nbdev.unet import UNet
+    sched, unet = SCHEDULES['cosine'](1000), UNet().eval()
+    f, inside, rows = denoiser(unet, sched, clip=1.), [0.], []
+    def timed(x, t):
+        start = time.perf_counter()
+        try: return f(x, t)
+        finally: inside[0] += time.perf_counter() - start
+    z = torch.randn(2 if quick else 64, 1, 28, 28)
+    for name, s in SAMPLERS.items():
+        for noise in ((None, 0) if s.stochastic else (None,)):
+            shares = []
+            for rep in range(2 if quick else 4):
+                inside[0], start = 0., time.perf_counter()
+                last(s(timed, sched, z, noise=noise, **(dict(n=6) if name != 'ode' else dict(rtol=0.3, atol=0.3))))
+                shares.append((time.perf_counter() - start - inside[0]) / inside[0])
+            rows.append(dict(sampler=name, seeded=noise is not None, share=sorted(shares[1:])[len(shares[1:]) // 2]))
+            print(json.dumps(rows[-1]), flush=True)
+    return dict(batch=len(z), parameters=sum(p.numel() for p in unet.parameters()), rows=rows)
+
+PARTS = dict(exact=exact, grids=grids, net=net, overhead=overhead)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'samplers.json')
+    p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
+    p.add_argument('--n', type=int, default=50_000, help='samples')
+    p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--quick', action='store_true')
+    args = p.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    for part in args.parts:
+        start = time.perf_counter()
+        with torch.no_grad(): result = PARTS[part](args.n, args.quick)
+        commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        about = dict(command=' '.join(['python', 'benchmarks/samplers.py', *sys.argv[1:]]), commit=commit, seed=0, seconds=round(time.perf_counter() - start),
+                     machine=f'{platform.machine()}, {args.threads} thread', versions={k: importlib.metadata.version(k) for k in ('torch', 'numpy', 'scipy')})
+        found = json.loads(args.out.read_text()) if args.out.exists() else {}           # another process may have written its part meanwhile
+        found[part] = dict(about=about, **result)
+        args.out.write_text(json.dumps(found, indent=1) + '\n')
+
+if __name__ == '__main__': main()
