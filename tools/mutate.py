@@ -217,10 +217,9 @@ def rotten(faults, root=ROOT):
     return out
 
 def copied(root, to):
-    "What the notebooks need of the project, without what an earlier run has left."
-    ignore = shutil.ignore_patterns('.*', '__pycache__', 'run', 'data')
-    for d in (rules.root_lib(root), 'nbs'): shutil.copytree(Path(root)/d, Path(to)/d, ignore=ignore)
-    shutil.copy(Path(root)/'settings.ini', to)
+    "The project as a clone would have it, without what is made from it: notebooks may read any file of it."
+    made = shutil.ignore_patterns('.*', '__pycache__', '*.egg-info', 'run', 'data', '_docs', '_proc', 'build', 'dist')
+    shutil.copytree(root, to, ignore=made, dirs_exist_ok=True)
 
 # -- running ------------------------------------------------------------------------------------------
 
