@@ -373,7 +373,7 @@ def balanced_times(
         return done[k - 1] + (x - lam[k - 1]) / (lam[k] - lam[k - 1]) * (done[k] - done[k - 1])
     return spread(sched, n, share)
 
-# %% ../nbs/12_samplers.ipynb #f19f62ee
+# %% ../nbs/12_samplers.ipynb #e8258e2a
 METHODS = dict(RK23=scipy.integrate.RK23, RK45=scipy.integrate.RK45, DOP853=scipy.integrate.DOP853)
 
 @sampler(order=5, calls=6, least=2, method=lambda m: choose(m, METHODS, 'method'),
@@ -401,7 +401,7 @@ def ode(
         x0 = f((math.hypot(signal, noise) * z).to(x), t).cpu().double()
         share = signal / math.hypot(signal, noise)
         return (share * (x0 - share * z)).numpy().ravel()
-    solver = METHODS[method](slope, first, (x.cpu().double() / size[0]).numpy().ravel(), final, rtol=rtol, atol=atol, max_step=1.) if final > first else None
+    solver = METHODS[method](slope, first, (x.cpu().double() / size[0]).numpy().ravel(), final, rtol=rtol, atol=atol, max_step=2.) if final > first else None
     for k, (t, s) in enumerate(zip(times, times[1:]), 1):
         while s > 0 and solver.t < at[k]:
             failure = solver.step()
