@@ -31,7 +31,7 @@ def seed_of(
     "A seed that is a function of where it is used"
     return int.from_bytes(hashlib.blake2b(repr(where).encode(), digest_size=8).digest(), 'big') >> 1
 
-# %% ../nbs/08_training.ipynb #d9deb5ca
+# %% ../nbs/08_training.ipynb #6d9e7ad5
 class SeededBatches(Sampler):
     "Batches of row numbers, in an order that is a function of seed and epoch"
     def __init__(self,
@@ -55,15 +55,16 @@ class SeededBatches(Sampler):
 class Rows(Dataset):
     "Tensors by row numbers: a batch is x0 in the model's units, labels (-1 where there are none), row numbers"
     def __init__(self,
-        x:Tensor,                    # data in its own units, shape (N, *)
+        x:Tensor,                    # data in its own units, shape (N, *); bytes 0 to 255 stand for 0 to 1
         c:Tensor|None,               # labels, shape (N,)
         units:Units,                 # of the data
-        augment:Callable|None=None,  # applied to a batch in the model's units
+        augment:Callable|None=None,  # augment(x, i): a batch in the model's units, changed; i its row numbers
     ): self.x, self.c, self.units, self.augment = x, c, units, augment
     def __len__(self): return len(self.x)
     def __getitem__(self, i):
-        x = self.units.to_model(self.x[i].float())
-        return x if self.augment is None else self.augment(x), self.c[i].long() if self.c is not None else torch.full((len(i),), -1), i
+        x = self.x[i]
+        x = self.units.to_model(x.float() / 255 if x.dtype == torch.uint8 else x.float())
+        return x if self.augment is None else self.augment(x, i), self.c[i].long() if self.c is not None else torch.full((len(i),), -1), i
 
 # %% ../nbs/08_training.ipynb #abb211e4
 class TensorData(L.LightningDataModule):
