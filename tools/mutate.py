@@ -139,6 +139,18 @@ FAULTS = [Fault(*f) for f in [
     ('pairs of the floor share sets', 'metrics', 'range(seed, seed + 2 * pairs, 2)', 'range(seed, seed + pairs)'),
     ('floor subtracted, not its square', 'metrics', 'math.sqrt(max(0., value ** 2 - floor ** 2))', 'max(0., value - floor)'),
     ('real sets of the floor used again', 'metrics', 'start, values = seed + 2 * len(floor.draws), []', 'start, values = seed, []'),
+    ('trace without its factor 2', 'metrics', 'cov_y.trace() - 2 * cross', 'cov_y.trace() - cross'),
+    ('root of the covariance on one side only', 'metrics', 'root @ cov_y @ root', 'root @ cov_y'),
+    ('KID with the pairs of a point with itself', 'metrics', 'return (total - k(x.square().sum(1))) / (len(x) * (len(x) - 1))', 'return total / len(x) ** 2'),
+    ('cubic kernel without the 1', 'metrics', 'dots / x.shape[1] + 1', 'dots / x.shape[1]'),
+    ('a point is its own first neighbour', 'metrics', 'topk(k + 1, largest=False)', 'topk(k, largest=False)'),
+    ('precision and recall swapped', 'metrics', 'return covered(x, y, radii(y, k) if ry is None else ry), covered(y, x, radii(x, k))', 'return covered(y, x, radii(x, k)), covered(x, y, radii(y, k) if ry is None else ry)'),
+    ('floor of another number of images', 'metrics', 'order.split(n)[:', 'order.split(1000)[:'),
+    ('images of the floor in common', 'metrics', 'for rows in order.split(n)[:min(8, len(order) // n)]]', 'for rows in [order[:n]] * min(8, len(order) // n)]'),
+    ('features in training mode', 'metrics', '    net.eval()\n    try:', '    try:'),
+    ('the net is given [0, 1]', 'metrics', 'net.features((2 * b - 1).to(one))', 'net.features(b.to(one))'),
+    ('hash of the file not compared', 'metrics', "if h.hexdigest() != card.get('sha256'):", "if not card.get('sha256'):"),
+    ('ratio upside down', 'metrics', "out['frechet'] / out['frechet_floor']", "out['frechet_floor'] / out['frechet']"),
 
     # 07 model
     ('mean and standard deviation swapped', 'model', 'return (x - self.mean) / self.std', 'return (x - self.std) / self.mean'),

@@ -2,10 +2,11 @@
 
     python tools/ship.py swissroll                train by the packaged config, judge, write
     python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done
+    python tools/ship.py digit_classifier --data DIR   train the classifier that judges digits; MNIST is in DIR, or goes there
 
 Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json beside it.
 """
-import argparse, json, sys
+import argparse, json, math, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +24,80 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         print(out[-1], flush=True)
     return out
 
+# -- the classifier that judges digits ----------------------------------------------------------------
+
+def jolted(x, g, degrees=10, scale=0.1, pixels=2):
+    "Images in [-1, 1], each turned, made larger or smaller and moved by a little, as `g` has it."
+    import torch
+    import torch.nn.functional as F
+    angle, size, dx, dy = (2 * torch.rand(4, len(x), generator=g) - 1) * torch.tensor([math.radians(degrees), scale, pixels / 14, pixels / 14])[:, None]
+    cos, sin = (1 + size) * angle.cos(), (1 + size) * angle.sin()
+    way = torch.stack([cos, -sin, dx, sin, cos, dy], 1).reshape(-1, 2, 3)
+    return F.grid_sample(x + 1, F.affine_grid(way, list(x.shape), align_corners=False), align_corners=False) - 1 # what comes in is black
+
+def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02):
+    "A DigitNet for bytes x, shape (N, 1, 28, 28), with labels c; and how it was trained."
+    import torch
+    import torch.nn.functional as F
+    from diffusion_nbdev.metrics import DigitNet
+    torch.manual_seed(seed)
+    g, net, steps = torch.Generator().manual_seed(seed), DigitNet(), epochs * (len(x) // batch)
+    opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=weight_decay)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=0.1) # up along a cosine, then down along another to 0
+    start, cpu = time.time(), time.process_time()
+    for epoch in range(epochs):
+        total = 0.
+        for rows in torch.randperm(len(x), generator=g).split(batch)[:len(x) // batch]:
+            with torch.autocast('cpu', torch.bfloat16): out = net(jolted(x[rows] / 127.5 - 1, g))
+            loss = F.cross_entropy(out.float(), c[rows])
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            plan.step()
+            total += loss.item()
+        print(f'epoch {epoch + 1} of {epochs}: loss {total / (len(x) // batch):.4f}, {time.time() - start:.0f} s', flush=True)
+    return net.eval(), dict(seed=seed, epochs=epochs, steps=steps, images_seen=steps * batch, seconds=round(time.time() - start), cpu_seconds=round(time.process_time() - cpu),
+                            device='cpu', threads=torch.get_num_threads(), hyperparameters=dict(batch_size=batch, lr=lr, decay='one cycle', weight_decay=weight_decay,
+                            augmentation='10 degrees, 10 % of size, 2 pixels', precision='bfloat16 autocast'))
+
+def digit_classifier(data, seed):
+    "Train, take features of real images, measure floors; net, features and card in one file."
+    import importlib.metadata
+    import safetensors.torch, torch
+    from diffusion_nbdev import metrics, model
+    from diffusion_nbdev.mnist import MNISTData
+    mnist = MNISTData(data_dir=data, held_out=1 / 6, seed=seed)
+    mnist.prepare_data()
+    mnist.setup()
+    (x, c), held_out, test = (mnist._rows[part] for part in ('train', 'val', 'test'))
+    net, training = train_digits(x, c, seed)
+    tensors = {f'net.{k}': v.contiguous() for k, v in net.state_dict().items()}
+    for name, (images, labels) in dict(test=test, held_out=held_out).items():
+        tensors[name] = metrics.digit_features(net, images / 255).half()
+        tensors[f'{name}_labels'] = labels.to(torch.uint8)
+    tensors['counts'] = torch.bincount(torch.cat([c, held_out[1]]), minlength=10)
+    ex = metrics.Extractor(net, *(tensors[k].float() if tensors[k].is_floating_point() else tensors[k].long() for k in ('test', 'test_labels', 'held_out', 'held_out_labels', 'counts')))
+    right = lambda part: (ex.classes(getattr(ex, part)) == getattr(ex, f'{part}_labels')).double().mean().item()
+    floors = {n: {m: sum(v) / len(v) for m, v in ex.floor(n).items()} for n in (1000, 2000, 5000, 10_000)}
+    card = dict(format=model.FORMAT, package=model._version(), net=net.recipe, pred='the digit',
+                about='Classifier of digits, with its features of the real MNIST test images (the reference) and of held-out training images (the floor). For judging only: no weights are picked by it.',
+                data=dict(name='mnist', train=len(x), held_out=len(held_out[1]), test=len(test[1]), split_seed=seed, sha256={part: model.digest(dict(x=a, c=b)) for part, (a, b) in dict(train=(x, c), held_out=held_out, test=test).items()}),
+                training={**training, 'versions': {k: importlib.metadata.version(k) for k in ('torch', 'torchvision', 'numpy')}, 'command': 'python tools/ship.py digit_classifier'},
+                metrics=dict(accuracy=right('test'), accuracy_held_out=right('held_out'), floors=floors), sha256=model.digest(tensors))
+    path = model.WEIGHTS/'digit_classifier.safetensors'
+    with model.whole_file(path) as beside: beside.write_bytes(safetensors.torch.save(tensors, metadata=dict(card=json.dumps(card))))
+    with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(card, indent=1) + '\n')
+    print(json.dumps(card['metrics'], indent=1))
+    return path
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('name', choices=list(JUDGED))
+    p.add_argument('name', choices=[*JUDGED, 'digit_classifier'])
     p.add_argument('--run', help='folder of a finished training')
+    p.add_argument('--data', help='folder of data sets (digit_classifier); without it, as `diffusion fit` has it')
+    p.add_argument('--seed', type=int, default=0, help='of split and training (digit_classifier)')
     args = p.parse_args()
+    if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
     from diffusion_nbdev import cli, model
     run = args.run
     if run is None:
