@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'GRIDS', 'SAMPLERS', 'VARIANCES', 'draw_times', 'x0_weight', 'min_snr', 'diffusion_loss', 'posterior',
            'evaluating', 'threshold', 'labels', 'denoiser', 'SeededNoise', 'grid', 'trailing_times', 'checked_times',
-           'noise_source', 'Run', 'last', 'sampler', 'reverse_var', 'ddpm', 'eps_error']
+           'noise_source', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var', 'ddpm', 'eps_error']
 
 # %% ../nbs/04_ddpm.ipynb #6babfaa4
 import contextlib, functools, inspect, math, numbers
@@ -233,23 +233,24 @@ def noise_source(
     if isinstance(noise, torch.Generator): return lambda x, k: torch.randn(x.shape, generator=noise, dtype=x.dtype, device=noise.device).to(x.device)
     return noise if callable(noise) else SeededNoise(noise)
 
-# %% ../nbs/04_ddpm.ipynb #78929432
+# %% ../nbs/04_ddpm.ipynb #86e2dfb0
 class Run:
-    "A sampler at work: an iterator over states that counts the network calls made so far"
+    "A sampler at work: an iterator over states that counts the steps and the network calls made so far"
     def __init__(self, start:Callable, f:Callable, times:list):
-        self.times, self.calls, self._cost, self._f = times, 0, getattr(f, 'calls', 1), f
+        self.times, self.step, self.calls, self._cost, self._f = times, -1, 0, getattr(f, 'calls', 1), f
         self._states = start(self._watched)
 
     def _watched(self, xt, t): # f, counted, and its answer looked at
         x0 = self._f(xt, t)
         self.calls += self._cost
-        where = f'at time {t if not torch.is_tensor(t) else t.flatten()[0].item():g}, network call {self.calls}'
+        where = f'step {self.step} of {len(self.times) - 1}, at time {t if not torch.is_tensor(t) else t.flatten()[0].item():g}, network call {self.calls}'
         if not torch.is_tensor(x0) or x0.shape != xt.shape: raise ValueError(f'{where}: the denoiser returned {tuple(getattr(x0, "shape", ())) or type(x0).__name__} for states of shape {tuple(xt.shape)}')
         if not x0.isfinite().all(): raise ValueError(f'{where}: the denoiser returned a value that is not finite')
         return x0
 
     def __iter__(self): return self
-    def __next__(self):
+    def __next__(self): # the starting noise is state 0, and step k makes state k
+        self.step = min(self.step + 1, len(self.times) - 1)
         with torch.no_grad(): return next(self._states)
 
 def last(
@@ -259,12 +260,13 @@ def last(
     for x in states: pass
     return x
 
-# %% ../nbs/04_ddpm.ipynb #3d696c6b
+# %% ../nbs/04_ddpm.ipynb #6870eab3
 def sampler(
     order:int=1,             # order of accuracy of a step
     calls:int=1,             # calls of the denoiser per step
     stochastic:bool=False,   # does it draw noise?
     least:int|None=None,     # fewest steps it can do; None for as many as its order
+    adaptive:bool=False,     # does it choose its own steps, so that the number of calls is known only afterwards?
     **checks:Callable,       # option name -> function that raises on a bad value
 ) -> Callable: # decorator of a generator function (f, sched, x, n, times, noise, **options)
     "Make a generator function a sampler: arguments checked at the call, no gradients, calls counted, listed in SAMPLERS"
@@ -286,13 +288,25 @@ def sampler(
             if len(times) - 1 < need: raise ValueError(f'n = {len(times) - 1}: {make.__name__} is of order {order} and needs at least {need} steps')
             rest = {**a, 'times': times, 'n': len(times) - 1, 'noise': noise_source(a['noise'])}
             return Run(lambda f: make(**{**rest, 'f': f}), f, times)
-        start.order, start.calls, start.stochastic = order, calls, stochastic
+        start.order, start.calls, start.stochastic, start.adaptive = order, calls, stochastic, adaptive
         start.options = [p for p in sig.parameters if p not in ('f', 'sched', 'x', 'n', 'times', 'noise')]
         SAMPLERS[make.__name__] = start
         return start
     return decorate
 
-# %% ../nbs/04_ddpm.ipynb #7b0af804
+# %% ../nbs/04_ddpm.ipynb #1cedd6fb
+@grid
+def noise_times(
+    sched:Schedule, # T steps
+    n:int,          # number of steps, 1..T
+) -> list[float]: # n + 1 times from T to 0
+    "Noise lowered in even steps, the last positive time at least 1; all times if n = T. Best for DDPM on data of unit variance"
+    if n == sched.T: return trailing_times(sched, n)
+    top, low = sched.noise(sched.T).item(), sched.noise(1).item()
+    var = torch.linspace(top, max(top / n, low), n, dtype=torch.float64)[1:] ** 2
+    return [sched.T, *sched.t_at((torch.log1p(-var) - var.log()).clamp(max=sched.table[1])).tolist(), 0]
+
+# %% ../nbs/04_ddpm.ipynb #f969c6b5
 VARIANCES = dict(posterior=0., beta=1.)
 
 def reverse_var(
@@ -313,7 +327,7 @@ def ddpm(
     sched:Schedule,                   # T steps
     x:Tensor,                         # starting noise, shape (B, *)
     n:int|None=None,                  # number of steps; None for all T
-    times:Callable|str|list|None=None,# a grid, its name, or n + 1 falling times; None for even steps
+    times:Callable|str|list|None='noise',# a grid, its name, or n + 1 falling times; None for even steps
     noise:Callable|int|None=None,     # a function noise(x, k), a seed, or None
     var:str|float='posterior',        # variance of a step, see `reverse_var`
 ) -> Iterator[Tensor]: # x_T ... x_0
