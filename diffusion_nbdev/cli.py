@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['HERE', 'ENDINGS', 'REAL', 'DEMO', 'LIGHTNING', 'COMMANDS', 'pick', 'configs', 'find_config', 'cards', 'decorated',
-           'samplers', 'grids', 'list_things', 'init', 'checked_out', 'sampler_options', 'open_model', 'asked_classes',
-           'write_samples', 'draw_samples', 'figure', 'sample', 'progress', 'real_data', 'several', 'evaluate', 'card',
-           'experiment_class', 'experiment', 'with_config', 'lit_maker', 'step_bar', 'mended', 'calm', 'interruptible',
-           'readable', 'fit', 'measure', 'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser',
-           'number_or_word', 'number', 'whole', 'bound', 'truth', 'add_drawing', 'add_sample', 'add_evaluate',
-           'add_list', 'add_init', 'add_card', 'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
+           'samplers', 'grids', 'list_things', 'init', 'checked_out', 'sampler_options', 'open_model', 'knows_classes',
+           'asked_classes', 'write_samples', 'draw_samples', 'figure', 'sample', 'progress', 'real_data', 'several',
+           'point_judge', 'image_judge', 'evaluate', 'card', 'bfloat16_pays', 'experiment_class', 'experiment',
+           'with_config', 'lit_maker', 'step_bar', 'mended', 'calm', 'interruptible', 'readable', 'fit', 'measure',
+           'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number', 'whole',
+           'bound', 'pair', 'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init', 'add_card',
+           'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
 
 # %% ../nbs/91_cli.ipynb #82b1a4c7
 import argparse, contextlib, difflib, functools, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
@@ -118,7 +119,7 @@ def init(args):
     "Print a packaged config, for a file of your own"
     print(configs()[pick(args.config, configs(), 'config')].read_text(encoding='utf-8'), end='')
 
-# %% ../nbs/91_cli.ipynb #b47cfbb1
+# %% ../nbs/91_cli.ipynb #dfe56c24
 ENDINGS = ('.pt', '.npz', '.csv', '.png')
 
 def checked_out(
@@ -150,6 +151,8 @@ def sampler_options(
         out[option] = value
     if args.grid is not None: out['times'] = pick(args.grid, grids(), 'time grid')
     if args.clip is not None: out['clip'] = None if args.clip == 'none' else args.clip
+    for option in ('w', 'interval', 'rescale', 'quantile'):
+        if getattr(args, option) is not None: out[option] = getattr(args, option)
     return out
 
 def open_model(
@@ -167,7 +170,11 @@ def open_model(
     have = ['cpu'] + [f'cuda:{k}' for k in range(torch.cuda.device_count())] + ['mps'] * torch.backends.mps.is_available()
     raise ValueError(f"--device {device}: not on this machine, there is {', '.join(have)}")
 
-# %% ../nbs/91_cli.ipynb #b90affeb
+# %% ../nbs/91_cli.ipynb #12e2da12
+def knows_classes(args, model): # a ValueError if labels or guidance are asked of a net that has none
+    for option, value in (('--class', args.c), ('--w', args.w)):
+        if value is not None and not model.n_classes: raise ValueError(f'{option} {value}: this model knows no classes')
+
 def asked_classes(
     text:str|None,    # '7', '0,1,7' or 'all'
     n_classes:int,    # of the model
@@ -176,7 +183,6 @@ def asked_classes(
     "Labels for n samples: the classes asked for, in turn"
     import torch
     if text is None: return None
-    if not n_classes: raise ValueError(f'--class {text}: this model knows no classes')
     try: c = list(range(n_classes)) if text == 'all' else [int(k) for k in text.split(',')]
     except ValueError: raise ValueError(f"--class {text}: must be a label, several with commas between, or 'all'") from None
     for k in c:
@@ -226,7 +232,7 @@ def figure(nrows:int=1, ncols:int=1, panel:tuple=(4, 4)):
         with plt.rc_context(plots.STYLE): yield axes
     finally: plt.close(fig)
 
-# %% ../nbs/91_cli.ipynb #b00082c4
+# %% ../nbs/91_cli.ipynb #f5e15db2
 def sample(args):
     "Draw samples and write them to a file"
     options = sampler_options(args, args.sampler)
@@ -235,6 +241,7 @@ def sample(args):
     out = checked_out(Path(args.out) if args.out else Path('run')/f"{name}-{args.sampler}{f'-{args.steps}' if args.steps else ''}.png")
     if args.w is not None and args.c is None: raise ValueError(f'--w {args.w:g} needs a class to guide towards: --class')
     model = open_model(args)
+    knows_classes(args, model)
     units = model.data
     image, n = len(units.shape) == 3, args.n
     if n is None: n = 64 if image else 1000
@@ -244,7 +251,7 @@ def sample(args):
     c = asked_classes(args.c, model.n_classes, n)
     columns = args.columns or (model.n_classes if args.c == 'all' else None)
     start = time.perf_counter()
-    x = model.generate(args.sampler, n=args.steps, num=n, c=c, w=args.w or 0., seed=args.seed, batch_size=args.batch_size, progress=progress(args), **options)
+    x = model.generate(args.sampler, n=args.steps, num=n, c=c, seed=args.seed, batch_size=args.batch_size, progress=progress(args), **options)
     seconds = time.perf_counter() - start
     write_samples(out, x, c, units, columns)
     print(f'{n} samples by {args.sampler}, {model.calls} network calls each, {seconds:.1f} s on {model.device}: {out}')
@@ -283,25 +290,44 @@ def several(
     try: return [kind(v) for v in str(text).split(',')]
     except ValueError: raise ValueError(f'{text!r}: must be whole numbers with commas between') from None
 
-# %% ../nbs/91_cli.ipynb #0bd246be
+# %% ../nbs/91_cli.ipynb #f4a664a7
+def point_judge(args, model): # judge(generate) -> scores; the name of the real data
+    "Distance between point sets, its floor, the excess"
+    from diffusion_nbdev.metrics import floor_of, score_points
+    draw, data, most = real_data(model, args.data)
+    n, metric, floor = args.n or min(10_000, most or 10_000), args.metric or 'sliced_w2', []
+    if most is not None and n > most: raise ValueError(f'--n {n}: {args.data} has {2 * most} rows, and the floor needs two sets without a common one: at most {most}')
+    def judge(generate):
+        if not floor: floor.append(floor_of(metric, draw, n, args.pairs, args.seed))
+        return score_points(lambda n, seed: generate(n, seed, asked_classes(args.c, model.n_classes, n)), draw, n, metric, args.seeds, args.pairs, args.seed, floor[0])
+    return judge, data
+
+def image_judge(args, model): # judge(generate) -> scores; the name of the real data
+    "Distances of digits in the features of the shipped classifier, beside those of real digits"
+    from diffusion_nbdev.metrics import score_images
+    if model.data.name != 'mnist': raise ValueError(f"no judge is shipped for images of {model.data.name or 'these weights'!r}, only for 'mnist': --data FILE compares pixels with real ones")
+    n = 2000 if args.n is None else args.n
+    if not 10 <= n <= 10_000: raise ValueError(f'--n {n}: must be from 10 to 10000, as many real digits there are for the floor')
+    c = asked_classes(args.c or ('all' if model.n_classes else None), model.n_classes, n)
+    return lambda generate: score_images(generate(n, args.seed, c).clamp(0, 1), c, seed=args.seed), model.data.name
+
+# %% ../nbs/91_cli.ipynb #08d06942
 def evaluate(args):
     "Score samples against real data: JSON on standard output, with the floor and the number of network calls"
     names = list(samplers()) if args.sweep and args.sampler is None else several(args.sampler or 'ddim')
     steps = several(args.steps or ('5,10,20,50' if args.sweep else None), int)
     options = {name: sampler_options(args, name) for name in names}
     model = open_model(args)
-    from diffusion_nbdev.metrics import floor_of, score_points
-    draw, data, most = real_data(model, args.data)
-    n = args.n or min(10_000, most or 10_000)
-    if most is not None and n > most: raise ValueError(f'--n {n}: {args.data} has {2 * most} rows, and the floor needs two sets without a common one: at most {most}')
-    floor, results = None, []
+    knows_classes(args, model)
+    pixels = len(model.data.shape) != 3 or args.data is not None or args.metric is not None
+    judge, data = (point_judge if pixels else image_judge)(args, model)
+    results = []
     for name in names:
         for k in steps:
             start = time.perf_counter()
-            generate = lambda n, seed: model.generate(name, n=k, num=n, seed=seed, batch_size=args.batch_size, progress=progress(args), **options[name])
-            generate(1, args.seed) # what is wrong with the numbers shows here, before the floor is measured
-            floor = floor or floor_of(args.metric, draw, n, args.pairs, args.seed)
-            score = score_points(generate, draw, n, args.metric, args.seeds, args.pairs, args.seed, floor)
+            generate = lambda n, seed, c: model.generate(name, n=k, num=n, c=c, seed=seed, batch_size=args.batch_size, progress=progress(args), **options[name])
+            generate(1, args.seed, asked_classes(args.c or ('0' if model.n_classes else None), model.n_classes, 1)) # what is wrong with the numbers shows here, before the floor is measured
+            score = judge(generate)
             results.append(dict(weights=str(args.weights), data=data, sampler=name, steps=k or samplers()[name]['steps'] or model.sched.T, **{'grid' if o == 'times' else o: v for o, v in options[name].items()}, calls=model.calls,
                                 **score, seconds=round(time.perf_counter() - start, 2), device=str(model.device), version=__version__))
     print(json.dumps(results if len(results) > 1 or args.sweep else results[0], indent=1))
@@ -311,7 +337,15 @@ def card(args):
     from diffusion_nbdev.model import find_weights, read_weights
     print(json.dumps(read_weights(find_weights(args.weights))[1], indent=1))
 
-# %% ../nbs/91_cli.ipynb #6a252214
+# %% ../nbs/91_cli.ipynb #b29c1946
+def bfloat16_pays() -> str: # what can do it, or nothing
+    "The hardware, if there is any, that multiplies bfloat16 faster than float32"
+    import torch
+    if torch.cuda.is_available(): return 'this GPU' if torch.cuda.is_bf16_supported(including_emulation=False) else ''
+    able = lambda name: getattr(torch.cpu, name, lambda: False)()
+    return 'this CPU (AMX)' if able('_is_amx_tile_supported') else 'this CPU (AVX-512)' if able('_is_avx512_bf16_supported') else ''
+
+# %% ../nbs/91_cli.ipynb #5e550ec3
 def experiment_class(
     command:str, # fit, validate or test
     typed:list,  # arguments
@@ -339,7 +373,10 @@ def experiment_class(
 
         def instantiate_trainer(self, **kwargs):
             if command == 'fit':
-                trainer = self.config_init.trainer
+                trainer, shape = self.config_init.trainer, self.datamodule.units.shape
+                if trainer.precision is None and len(shape) == 3 and bfloat16_pays():
+                    kwargs['precision'] = 'bf16-mixed'
+                    print(f'precision bfloat16 where it is safe, fast on {bfloat16_pays()}; --trainer.precision 32-true for float32 throughout', file=sys.stderr)
                 given = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
                 bar = trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given)
                 self.trainer_defaults['callbacks'] = default_callbacks(self.config.ema, self.config.pictures) + [step_bar()] * bar
@@ -642,7 +679,7 @@ class Parser(argparse.ArgumentParser):
             raise ValueError(f'unexpected argument {rest[0]!r}')
         return found
 
-# %% ../nbs/91_cli.ipynb #01e1e43c
+# %% ../nbs/91_cli.ipynb #d3f1059a
 def number_or_word(text): # '0.5' -> 0.5, 'posterior' -> 'posterior'
     try: return float(text)
     except ValueError: return text
@@ -657,9 +694,14 @@ def whole(text):
 
 def bound(text): return text if text == 'none' else number(text)
 
+def pair(text):
+    try: lo, hi = (float(v) for v in text.split(','))
+    except ValueError: raise argparse.ArgumentTypeError(f'{text!r}: must be two numbers with a comma between') from None
+    return lo, hi
+
 LIGHTNING = dict(fit='train as a config says', validate='loss on the validation data', test='loss on the test data')
 
-# %% ../nbs/91_cli.ipynb #4d02bd08
+# %% ../nbs/91_cli.ipynb #859dd6ac
 def truth(text):
     if text.lower() not in ('true', 'false'): raise argparse.ArgumentTypeError(f'{text!r}: must be true or false')
     return text.lower() == 'true'
@@ -673,6 +715,11 @@ def add_drawing(p):
         facts = next(iter(own.values()))
         kind = dict(float=number, int=whole, bool=truth).get(facts['kind'], number_or_word)
         p.add_argument(f'--{option}', metavar='X', default=None, type=kind, help=f"{facts['help']} (of {', '.join(own)}; default {facts['default']})".replace('%', '%%'))
+    p.add_argument('--class', metavar='C', dest='c', help='a label, several with commas between, or all')
+    p.add_argument('--w', metavar='W', type=number, help='guidance weight (default 0)')
+    p.add_argument('--interval', metavar='A,B', type=pair, help='guide only at times from A to B')
+    p.add_argument('--rescale', metavar='X', type=number, help='share of the guided estimate that keeps the standard deviation of the unguided one (default 0)')
+    p.add_argument('--quantile', metavar='Q', type=number, help='dynamic thresholding: this share of the values of a sample is kept within its bound')
     p.add_argument('--grid', metavar='NAME', help=f"times that are visited: {', '.join(grids())}")
     p.add_argument('--clip', metavar='X', type=bound, help="bound of the estimated clean data in the model's units, or none (default: as the weights say)")
     p.add_argument('--seed', metavar='K', type=whole, default=0, help='sample i depends on this and on i alone (default 0)')
@@ -686,8 +733,6 @@ def add_sample(p):
     p.add_argument('--steps', metavar='K', type=whole, help="steps (default: the sampler's own)")
     p.add_argument('--n', metavar='N', type=whole, help='how many samples (default: 1000 points, 64 images)')
     p.add_argument('--out', metavar='FILE', help=f"{', '.join(ENDINGS)} (default: a picture in run/)")
-    p.add_argument('--class', metavar='C', dest='c', help='a label, several with commas between, or all')
-    p.add_argument('--w', metavar='W', type=number, help='guidance weight, with --class (default 0)')
     p.add_argument('--columns', metavar='K', type=whole, help='images in a row of a picture')
     add_drawing(p)
 
@@ -695,10 +740,10 @@ def add_evaluate(p):
     p.add_argument('--sampler', metavar='NAMES', help=f"{', '.join(samplers())}, or several with commas between (default ddim)")
     p.add_argument('--steps', metavar='K', help="steps, or several numbers with commas between (default: the sampler's own)")
     p.add_argument('--sweep', action='store_true', help='all samplers, or those named, at 5, 10, 20 and 50 steps, or those named')
-    p.add_argument('--n', metavar='N', type=whole, help='points on each side (default 10000, or what the file of real points allows)')
-    p.add_argument('--seeds', metavar='K', type=whole, default=3, help='sets that are drawn (default 3)')
+    p.add_argument('--n', metavar='N', type=whole, help='samples on each side (default 10000 points or what the file of real points allows; 2000 images)')
+    p.add_argument('--seeds', metavar='K', type=whole, default=3, help='sets of points that are drawn (default 3)')
     p.add_argument('--pairs', metavar='K', type=whole, default=8, help='pairs of real sets for the floor (default 8)')
-    p.add_argument('--metric', metavar='NAME', default='sliced_w2', help='sliced_w2 or energy (default sliced_w2)')
+    p.add_argument('--metric', metavar='NAME', help='sliced_w2 or energy, of coordinates or pixels (default: sliced_w2 for points, the classifier of digits for images)')
     p.add_argument('--data', metavar='FILE', help='real points: .csv, .npz or .pt (default: the data that the weights were trained on)')
     add_drawing(p)
 

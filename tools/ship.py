@@ -2,6 +2,7 @@
 
     python tools/ship.py swissroll                train by the packaged config, judge, write
     python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done
+    python tools/ship.py mnist_cond --data DIR    the same for digits; MNIST is in DIR, or goes there
     python tools/ship.py digit_classifier --data DIR   train the classifier that judges digits; MNIST is in DIR, or goes there
 
 Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json beside it.
@@ -12,7 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-JUDGED = dict(swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)]) # name -> (sampler, steps)
+FREE = [dict(sampler='ddim', n=20), dict(sampler='ddim', n=20, eta=1.), dict(sampler='dpmpp_2m', n=20), dict(sampler='ddim', n=50), dict(sampler='dpmpp_2m_sde', n=50)]
+JUDGED = dict( # name -> what is drawn
+    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
+    mnist_uncond=FREE, mnist_cond=[*FREE, dict(sampler='ddim', n=20, w=0.5), dict(sampler='ddim', n=20, w=1.)])
+EXTRA = dict(swissroll=[], mnist_uncond=['--trainer.max_epochs', '18'], mnist_cond=['--trainer.max_epochs', '24']) # longer than by default
 
 def judge_points(model, draw, runs, n=50_000, seeds=3):
     "Sliced W2 with floor and excess, for each sampler and number of steps."
@@ -23,6 +28,35 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         out.append(dict(sampler=sampler, calls=model.calls, **{k: round(score[k], 5) for k in ('value', 'value_std', 'floor', 'excess')}, n=n, seeds=seeds))
         print(out[-1], flush=True)
     return out
+
+def judge_images(model, runs, num=2000):
+    "Scores beside those of real digits, for each way of drawing; class shares once more from 10,000."
+    import torch
+    from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
+    from diffusion_nbdev.metrics import score_images
+    c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
+    for run in runs:
+        score = score_images(model.generate(num=num, c=c, seed=1, **run).clamp(0, 1), c)
+        run = {**dict(w=0.), **run, 'steps': run['n']}
+        del run['n'], score['class_shares']
+        out.append({**run, 'calls': model.calls, **{k: round(v, 5) if isinstance(v, float) else v for k, v in score.items()}})
+        print(out[-1], flush=True)
+    if c is None:
+        score = score_images(model.generate('ddim', n=20, num=10_000, seed=2).clamp(0, 1))
+        out.append(dict(w=0., sampler='ddim', steps=20, calls=20, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
+        print(out[-1], flush=True)
+    return out
+
+def training_facts(model, name, data):
+    "What the card says about the training, beyond what the run says."
+    from diffusion_nbdev.model import digest
+    facts = {**model.card['training'], 'command': ' '.join(['diffusion fit --config', name, *EXTRA[name]])}
+    if name == 'swissroll': return facts
+    from diffusion_nbdev.mnist import MNISTData
+    mnist = MNISTData(data_dir=data)
+    mnist.setup()
+    x, c = mnist._rows['train']
+    return {**facts, 'images': facts['epochs'] * len(x), 'data': 'mnist, training part, SHA-256 ' + digest(dict(x=x, c=c))[:16]}
 
 # -- the classifier that judges digits ----------------------------------------------------------------
 
@@ -94,19 +128,19 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('name', choices=[*JUDGED, 'digit_classifier'])
     p.add_argument('--run', help='folder of a finished training')
-    p.add_argument('--data', help='folder of data sets (digit_classifier); without it, as `diffusion fit` has it')
+    p.add_argument('--data', help='folder of data sets; without it, as `diffusion fit` has it')
     p.add_argument('--seed', type=int, default=0, help='of split and training (digit_classifier)')
     args = p.parse_args()
     if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
     from diffusion_nbdev import cli, model
     run = args.run
     if run is None:
-        cli.main(['fit', '--config', args.name])
+        cli.main(['fit', '--config', args.name, *EXTRA[args.name], *(['--data.data_dir', args.data] if args.data else [])])
         run = max((ROOT/'run'/args.name).glob('version_*'), key=lambda p: p.stat().st_mtime)
     m = model.load(run)
     from diffusion_nbdev.swissroll import swissroll
-    training = {**m.card['training'], 'command': f'diffusion fit --config {args.name}'}
-    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', training=training, metrics=judge_points(m, swissroll, JUDGED[args.name]))
+    scores = judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll' else judge_images(m, JUDGED[args.name])
+    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', training=training_facts(m, args.name, args.data), metrics=scores)
     with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
     print(path)
 

@@ -1,0 +1,162 @@
+"""The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
+
+    python benchmarks/mnist.py --data DIR               all parts, about an hour and a half on one core, into benchmarks/mnist.json
+    python benchmarks/mnist.py --parts quality guidance only some of: ablation epochs quality guidance; these two need no data set
+    python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
+
+ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
+epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
+quality   the shipped weights: samplers against network calls
+guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
+
+Samples are judged by the shipped classifier, against real test images. DIR holds the data set, as `diffusion fit --data.data_dir` has it.
+"""
+import argparse, contextlib, importlib.metadata, json, platform, subprocess, sys, tempfile, time
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
+from diffusion_nbdev.cli import bfloat16_pays
+from diffusion_nbdev.metrics import score_images
+from diffusion_nbdev.mnist import MNISTData
+from diffusion_nbdev.model import Model, Units, load, whole_file
+from diffusion_nbdev.schedules import cosine_schedule
+from diffusion_nbdev.training import LitDiffusion, fit, quiet
+from diffusion_nbdev.unet import UNet
+
+KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor', 'accuracy', 'accuracy_real')
+
+def judged(model, sampler, n, num, **options):
+    "Scores of `num` samples, as many of each class as of any other."
+    c = torch.arange(num) % model.n_classes if model.n_classes else None
+    score = score_images(model.generate(sampler, n=n, num=num, c=c, seed=1, **options).clamp(0, 1), c)
+    return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **{k: round(score[k], 5) for k in KEPT if k in score})
+
+# -- the recipe, as configs/mnist_cond.yaml has it -----------------------------------------------------
+
+NET = dict(channels=(48, 96, 128), patch=2, n_classes=10)
+PLAIN = dict(channels=(32, 64, 128), patch=1, blocks=2, n_classes=10, norm='batch', attention=False)
+BRIGHT = dict(mean=0., std=1., clip=1.)                                          # images in [0, 1] inside the net
+VARIANTS = { # name -> what differs
+    'the recipe':                         {},
+    'at full resolution':                 dict(net=dict(patch=1)),
+    'float32':                            dict(precision='32-true'),
+    'eps instead of v':                   dict(pred='eps'),
+    'images in [0, 1]':                   dict(units=BRIGHT),
+    'batch norm':                         dict(net=dict(norm='batch')),
+    'no attention':                       dict(net=dict(attention=False)),
+    'times drawn one by one':             dict(times='independent'),
+    'no average of the weights':          dict(ema=None),
+    'constant learning rate of 1e-3':     dict(lit=dict(lr=1e-3, decay='constant', warmup=0)),
+    'batches of 128':                     dict(batch=128),
+    'labels never hidden':                dict(lit=dict(drop_class=0.)),
+    'turned by up to 5 degrees':          dict(degrees=5.),
+    'a plain U-Net and its usual recipe': dict(net=PLAIN, pred='eps', units=BRIGHT, batch=32, ema=None, times='independent', precision='32-true',
+                                               lit=dict(lr=1e-3, decay='constant', warmup=0)),
+}
+
+def drawn_one_by_one(T, B, u=None): return torch.randint(1, T + 1, (B,))
+
+def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999, degrees=0., times=None, precision=None, lit={}):
+    "The recipe with changes, for so many steps: the averaged model."
+    data = MNISTData(data_dir=data_dir, batch_size=batch, degrees=degrees)
+    if units: data.units = Units([1, 28, 28], n_classes=10, name='mnist', **units)
+    torch.manual_seed(0)
+    model = Model(UNet(**(net if 'channels' in net else {**NET, **net})), cosine_schedule(T=1000), pred, data.units)
+    with mock.patch.object(ddpm, 'draw_times', drawn_one_by_one) if times else contextlib.nullcontext():
+        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
+            precision=precision or ('bf16-mixed' if bfloat16_pays() else '32-true'), limit_val_batches=0, logger=False, enable_checkpointing=True, default_root_dir=folder)
+    return model
+
+def ablation(args):
+    rows = []
+    for name, changes in VARIANTS.items():
+        if args.only and name not in args.only: continue
+        with tempfile.TemporaryDirectory() as tmp:
+            cost = {}
+            for steps in (5, 25):                                                # what a step costs, in processor time
+                start = time.process_time()
+                train(args.data, tmp, steps, **changes)
+                cost[steps] = time.process_time() - start
+            steps = max(1, round(args.seconds * 20 / (cost[25] - cost[5])))
+            start, wall = time.process_time(), time.perf_counter()
+            model = train(args.data, tmp, steps, **changes)
+            took, wall = time.process_time() - start, time.perf_counter() - wall
+        batch = changes.get('batch', 64)
+        rows.append(dict(name=name, steps=steps, images=steps * batch, weights=sum(p.numel() for p in model.net.parameters()), seconds=round(took, 1), wall=round(wall, 1), **judged(model, 'dpmpp_2m', 20, args.n)))
+        print(json.dumps(rows[-1]), flush=True)
+    return dict(seconds=args.seconds, rows=rows)
+
+def epochs(args):
+    "Scores of the weights that a training keeps after each epoch."
+    from diffusion_nbdev import cli
+    rows = []
+    with tempfile.TemporaryDirectory() as tmp:
+        kept = Path(args.run) if args.run else Path(tmp)
+        if not args.run:
+            each = ['--trainer.callbacks+=ModelCheckpoint', f'--trainer.callbacks.dirpath={tmp}', '--trainer.callbacks.save_top_k=-1', '--trainer.callbacks.filename={epoch}']
+            if cli.main(['fit', '--config', 'mnist_cond', '--data.data_dir', args.data, *each]): sys.exit(1)
+        data = MNISTData(data_dir=args.data, batch_size=500)
+        data.setup()
+        model = Model(UNet(**NET), cosine_schedule(T=1000), 'v', data.units).eval()
+        lit = LitDiffusion(model)
+        import lightning.pytorch as L
+        for path in sorted(kept.rglob('epoch=*.ckpt'), key=lambda p: int(p.stem.partition('=')[2])):
+            lit.load_state_dict(torch.load(path, map_location='cpu', weights_only=True)['state_dict'])
+            with quiet(): loss = L.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator='cpu').validate(lit, data, verbose=False)[0]['val_loss']
+            rows.append(dict(epoch=int(path.stem.partition('=')[2]) + 1, val_loss=loss, **judged(model, 'dpmpp_2m', 20, args.n)))
+            print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
+
+STEPS = dict(ddim=(5, 10, 20, 50), ddpm=(20, 50, 100), dpmpp_2m=(5, 10, 20, 50), unipc2=(5, 10, 20, 50), heun=(5, 10, 25), dpmpp_2m_sde=(10, 20, 50))
+
+def quality(args):
+    rows = []
+    for weights in ('mnist_cond', 'mnist_uncond'):
+        model = load(weights)
+        for sampler, steps in STEPS.items():
+            if weights == 'mnist_uncond' and sampler not in ('ddim', 'dpmpp_2m', 'dpmpp_2m_sde'): continue
+            for n in steps:
+                rows.append(dict(weights=weights, **judged(model, sampler, n, args.n)))
+                print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
+
+GUIDANCE = [dict(w=w) for w in (0., 0.25, 0.5, 1., 2., 4.)] + [dict(w=2., interval=(100, 700)), dict(w=2., rescale=0.7), dict(w=4., rescale=0.7)]
+
+def guidance(args):
+    rows, model = [], load('mnist_cond')
+    for options in GUIDANCE:
+        rows.append(dict(**options, **judged(model, 'dpmpp_2m', 20, args.n, **options)))
+        print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
+
+PARTS = dict(ablation=ablation, epochs=epochs, quality=quality, guidance=guidance)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', help='folder of the data set')
+    p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
+    p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
+    p.add_argument('--only', nargs='+', help='ablation: only these variants')
+    p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch')
+    p.add_argument('--seconds', type=float, default=120, help='ablation: processor time of each training')
+    p.add_argument('--n', type=int, default=2000, help='samples')
+    p.add_argument('--threads', type=int, default=1)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    for part in args.parts:
+        start = time.perf_counter()
+        result = PARTS[part](args)
+        commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []), *(['--data', 'DIR'] if part in ('ablation', 'epochs') else []), '--n', str(args.n)]
+        about = dict(command=' '.join(command), commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
+                     versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
+        found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile
+        found[part] = dict(about=about, **result)
+        with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
+
+if __name__ == '__main__': main()
