@@ -269,14 +269,14 @@ def dpmpp_2m_sde(
         old, before = x0, h
         yield x
 
-# %% ../nbs/12_samplers.ipynb #d528e399
+# %% ../nbs/12_samplers.ipynb #ce652d2e
 @sampler(stochastic=True, eta=lambda eta: in_range('eta', eta, 0, 1))
 def euler_ancestral(
     f:Callable,                       # denoiser f(xt, t) -> x0_hat
     sched:Schedule,                   # T steps
     x:Tensor,                         # starting noise, shape (B, *)
     n:int=100,                        # number of steps, 1..T
-    times:Callable|str|list|None='angle',# a grid, its name, or n + 1 falling times
+    times:Callable|str|list|None='noise',# a grid, its name, or n + 1 falling times
     noise:Callable|int|None=None,     # a function noise(x, k), a seed, or None
     eta:float=1.,                     # share of the noise that is fresh: 0 Euler's method, 1 ancestral
 ) -> Iterator[Tensor]: # x_T ... x_0
@@ -373,10 +373,10 @@ def balanced_times(
         return done[k - 1] + (x - lam[k - 1]) / (lam[k] - lam[k - 1]) * (done[k] - done[k - 1])
     return spread(sched, n, share)
 
-# %% ../nbs/12_samplers.ipynb #e8258e2a
+# %% ../nbs/12_samplers.ipynb #4a55550e
 METHODS = dict(RK23=scipy.integrate.RK23, RK45=scipy.integrate.RK45, DOP853=scipy.integrate.DOP853)
 
-@sampler(order=5, calls=6, least=2, method=lambda m: choose(m, METHODS, 'method'),
+@sampler(order=5, calls=6, least=2, adaptive=True, method=lambda m: choose(m, METHODS, 'method'),
          rtol=lambda v: in_range('rtol', v, 1e-13, 1), atol=lambda v: in_range('atol', v, 1e-13, 1))
 def ode(
     f:Callable,                       # denoiser f(xt, t) -> x0_hat
