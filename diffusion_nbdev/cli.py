@@ -55,7 +55,7 @@ def cards() -> dict[str, dict]: # name -> card, with the number of weights
         found[path.stem] = {**card, 'weights': sum(math.prod(t['shape']) for t in header.values())}
     return found
 
-# %% ../nbs/91_cli.ipynb #51caa02c
+# %% ../nbs/91_cli.ipynb #91c95e50
 def decorated(
     mark:str, # name of a decorator
 ) -> list: # (module, function's syntax tree, decorator's syntax tree, source lines)
@@ -76,7 +76,7 @@ def samplers() -> dict[str, dict]: # name -> module, order, calls, stochastic, s
     import ast
     found = {}
     for module, node, mark, lines in decorated('sampler'):
-        facts = dict(order=1, calls=1, stochastic=False)
+        facts = dict(order=1, calls=1, stochastic=False, adaptive=False)
         facts.update(zip(facts, (ast.literal_eval(a) for a in mark.args)))
         facts.update({k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in facts})
         args = node.args.args
@@ -92,7 +92,7 @@ def grids() -> dict[str, str]: # name -> what it is
     import ast
     return {node.name.removesuffix('_times'): ast.get_docstring(node).splitlines()[0] for _, node, _, _ in decorated('grid')}
 
-# %% ../nbs/91_cli.ipynb #b4827683
+# %% ../nbs/91_cli.ipynb #a2d11a95
 def list_things(args):
     "Configs, weights and samplers, one line each"
     about = lambda what, how: print(f'{what:<17} {how}')
@@ -101,14 +101,17 @@ def list_things(args):
         for name, path in configs().items(): print(f"  {name:<15} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
     if args.what in (None, 'weights'):
         about('weights', 'diffusion sample NAME')
-        for name, card in cards().items(): print(f"  {name:<15} {card['net']['class_path'].rpartition('.')[2]} with {card['weights']:,} weights, predicts {card['pred']}; diffusion card {name} says more")
+        for name, card in cards().items():
+            if 'sched' not in card: print(f"  {name:<15} {card['net']['class_path'].rpartition('.')[2]}, the judge of {card['data']['name']} in `diffusion evaluate`; draws nothing itself")
+            else: print(f"  {name:<15} {card['net']['class_path'].rpartition('.')[2]} with {card['weights']:,} weights, predicts {card['pred']}; diffusion card {name} says more")
         if not cards(): print('  none')
     if args.what in (None, 'samplers'):
         about('samplers', 'diffusion sample WEIGHTS --sampler NAME')
         for name, s in samplers().items():
             print(f"  {name:<15} {s['doc']}")
             if args.what:
-                print(f"{'':<18}order {s['order']}, {s['calls']} network call{'s' * (s['calls'] > 1)} a step, {'stochastic' if s['stochastic'] else 'deterministic by default'}, {s['steps'] or 'all'} steps by default")
+                cost = 'as many network calls as the tolerances ask for' if s['adaptive'] else f"{s['calls']} network call{'s' * (s['calls'] > 1)} a step, {s['steps'] or 'all'} steps by default"
+                print(f"{'':<18}order {s['order']}, {'stochastic' if s['stochastic'] else 'deterministic by default'}, {cost}")
                 for o, f in s['options'].items(): print(f"{'':<18}--{o} {f['default']}  {f['help']}")
         if args.what:
             about('grids', 'diffusion sample WEIGHTS --grid NAME')
@@ -119,7 +122,7 @@ def init(args):
     "Print a packaged config, for a file of your own"
     print(configs()[pick(args.config, configs(), 'config')].read_text(encoding='utf-8'), end='')
 
-# %% ../nbs/91_cli.ipynb #dfe56c24
+# %% ../nbs/91_cli.ipynb #0aeab527
 ENDINGS = ('.pt', '.npz', '.csv', '.png')
 
 def checked_out(
@@ -159,7 +162,7 @@ def open_model(
     args, # parsed arguments: weights, device, trust
 ): # the model, on the device asked for
     "Load weights onto a device that exists"
-    if not Path(args.weights).exists() and Path(args.weights).name == args.weights.removesuffix('.safetensors'): pick(args.weights, cards(), 'weights')
+    if not Path(args.weights).exists() and Path(args.weights).name == args.weights.removesuffix('.safetensors'): pick(args.weights, [name for name, card in cards().items() if 'sched' in card], 'weights')
     import torch
     from diffusion_nbdev.model import load
     for module in {s['module'] for s in samplers().values()}: importlib.import_module(f'diffusion_nbdev.{module}')

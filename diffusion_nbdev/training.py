@@ -218,7 +218,7 @@ class EMA(WeightAveraging):
     def averaged(self) -> Model | None: # a model with the averaged weights, if there are any yet
         return self._average_model.module.model if self._average_model is not None else None
 
-# %% ../nbs/08_training.ipynb #f3204f36
+# %% ../nbs/08_training.ipynb #f5f7563c
 def _average(trainer, pl_module): # the averaged model, or the live one if there is no average
     for callback in trainer.callbacks:
         if isinstance(callback, EMA) and callback.averaged() is not None and not callback._swapped: return callback.averaged()
@@ -269,10 +269,10 @@ def _scatter(x): # points as a picture, without pyplot's state
 
 class SaveWeights(L.Callback):
     "Writes model.safetensors into the run's folder when training ends, however it ends"
-    def __init__(self): self.path = None
+    def __init__(self): self.path = self._start = None
     def on_fit_start(self, trainer, pl_module): self._start = time.perf_counter()
     def _save(self, trainer, pl_module, how):
-        if not trainer.is_global_zero or trainer.log_dir is None or trainer.sanity_checking: return
+        if self._start is None or not trainer.is_global_zero or trainer.log_dir is None or trainer.sanity_checking: return
         facts = dict(how=how, seed=pl_module.hparams.seed, steps=trainer.global_step, epochs=trainer.current_epoch, seconds=round(time.perf_counter() - self._start),
                      device=str(pl_module.device), threads=torch.get_num_threads(), hyperparameters=dict(pl_module.hparams), versions=dict(torch=str(torch.__version__), lightning=L.__version__))
         self.path = _average(trainer, pl_module).save(Path(trainer.log_dir)/'model.safetensors', training=facts)
