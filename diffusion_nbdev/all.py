@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/92_all.ipynb #e99b31a9
+# %% ../nbs/92_all.ipynb #8a30a746
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .metrics import *
 from .model import *
 from .training import *
 from .swissroll import *
+from .mnist import *
 from .samplers import *
 from .plots import *
 

@@ -1,0 +1,147 @@
+"Faults, injected: writes that fail, mutated files."
+import json, os, random, struct, subprocess, sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}
+
+def test_a_write_that_fails_leaves_no_half_file(tmp_path):
+    code = ('import resource, signal, sys, torch\nfrom diffusion_nbdev.training import WholeCheckpoints\n'
+            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN); io = WholeCheckpoints()\nio.save_checkpoint(dict(a=1), "last.ckpt")\n'
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n'
+            'try: io.save_checkpoint(dict(a=torch.zeros(10**6)), "last.ckpt")\nexcept OSError as e: print(e)\n'
+            'print(torch.load("last.ckpt", weights_only=True))')
+    p = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=240)
+    assert 'cannot write last.ckpt' in p.stdout and "{'a': 1}" in p.stdout, p.stdout + p.stderr
+    assert [f.name for f in tmp_path.iterdir()] == ['last.ckpt']
+
+# -- mutated files ------------------------------------------------------------------------------------
+
+def good_weights(folder):
+    import torch
+    from diffusion_nbdev.model import Model, Units
+    from diffusion_nbdev.schedules import cosine_schedule
+    from diffusion_nbdev.unet import PointMLP
+    torch.manual_seed(0)
+    return Model(PointMLP(dim=2, width=8, depth=2), cosine_schedule(50), data=Units([2])).save(folder/'good.safetensors').read_bytes()
+
+def rebuilt(header, body):
+    text = json.dumps(header).encode()
+    return struct.pack('<Q', len(text)) + text + body
+
+WILD = (None, -1, 0, 1, 3, 10 ** 6, 10 ** 12, 1e308, float('nan'), float('inf'), '', 'x', 'os.system', [], [1], {}, True, 'F8_E4M3', 'F64', 'I32', 'BOOL', 'F16')
+
+def mutated_weights(data, r):
+    "A weights file with one thing changed, at a depth where digests no longer help"
+    from diffusion_nbdev.model import digest
+    import safetensors.torch, torch
+    kind = r.choice('bits cut length json dtype shape offsets nan card deep'.split())
+    n = struct.unpack('<Q', data[:8])[0]
+    header, body = json.loads(data[8:8 + n]), data[8 + n:]
+    name = r.choice([k for k in header if k != '__metadata__'])
+    if kind == 'bits':
+        out = bytearray(data)
+        for _ in range(r.choice((1, 1, 8))): out[r.randrange(len(out))] ^= 1 << r.randrange(8)
+        return kind, bytes(out)
+    if kind == 'cut': return kind, data[:r.randrange(len(data))]
+    if kind == 'length': return kind, struct.pack('<Q', r.choice((0, n - 1, n + 1, 2 ** 40, 2 ** 63, r.randrange(2 * n)))) + data[8:]
+    if kind == 'json':
+        at = r.randrange(8, 8 + n)
+        return kind, data[:at] + bytes([r.randrange(256)]) + data[at + 1:]
+    if kind == 'dtype': header[name]['dtype'] = r.choice(WILD)
+    if kind == 'shape': header[name]['shape'] = r.choice(([], [0], [-1], [10 ** 12], [2 ** 62, 4], 'x', header[name]['shape'][::-1]))
+    if kind == 'offsets': header[name]['data_offsets'] = r.choice(([0, 0], [4, 0], [0, 10 ** 12], [-1, 4], [0], 'x'))
+    if kind in ('nan', 'card', 'deep'):
+        tensors, card = safetensors.torch.load(data), json.loads(header['__metadata__']['card'])
+        if kind == 'nan':
+            x = tensors[name].clone()
+            x.view(-1)[r.randrange(x.numel())] = r.choice((float('nan'), float('inf')))
+            tensors[name] = x
+        where = card
+        for _ in range(1 if kind == 'card' else 2):
+            where = r.choice([v for v in where.values() if isinstance(v, dict) and v] or [where])
+        if kind != 'nan': where[r.choice(list(where))] = r.choice(WILD)
+        if isinstance(card.get('sha256'), str): card['sha256'] = digest(tensors)
+        return kind, safetensors.torch.save(tensors, metadata=dict(card=json.dumps(card)))
+    return kind, rebuilt(header, body)
+
+def mutated_text(text, r):
+    out = bytearray(text.encode())
+    for _ in range(r.choice((1, 3, 20))):
+        at = r.randrange(len(out))
+        how = r.randrange(3)
+        if how == 0: out[at] = r.randrange(256)
+        elif how == 1: del out[at:at + r.randrange(1, 30)]
+        else: out[at:at] = r.choice((b'nan', b',', b'"', b'1e999', b'\n', b'[', b'{', b'!!python/object/apply:os.system ["false"]', b'class_path: os.system\n', b'\xff'))
+        if not out: break
+    return bytes(out)
+
+CHECKS = {'not a whole': 'container', 'no such': 'container', 'card is not': 'card', 'carries no card': 'card', 'its card has no': 'card', 'its format': 'card', 'damaged or': 'digest', 'not finite': 'values',
+          'which no net': 'values', 'no net that can': 'building', 'describes no net': 'building', 'units of its data': 'units', 'weights of another': 'shapes'}
+
+def fuzz_weights(count, folder, seed=0):
+    from diffusion_nbdev.model import load
+    r, good, reached = random.Random(seed), good_weights(folder), Counter()
+    path = folder/'mutated.safetensors'
+    for _ in range(count):
+        kind, data = mutated_weights(good, r)
+        path.write_bytes(data)
+        try: load(path)
+        except (ValueError, OSError) as e:
+            assert '\n' not in str(e), (kind, str(e))
+            reached[next((v for k, v in CHECKS.items() if k in str(e)), 'other')] += 1
+        else: reached['accepted'] += 1
+    return reached
+
+def fuzz_tables(count, folder, seed=0):
+    import io
+    import numpy as np, torch
+    from diffusion_nbdev.training import TensorData, read_checkpoint, read_points
+    r, reached = random.Random(seed), Counter()
+    csv = 'a,b,kind\n' + '\n'.join(f'{i}.5,{i * i},{i % 3}' for i in range(30))
+    npz, pt = io.BytesIO(), io.BytesIO()
+    np.savez(npz, x=np.random.rand(30, 2), c=np.arange(30) % 3)
+    torch.save(dict(x=torch.rand(30, 2), c=torch.arange(30) % 3), pt)
+    for k in range(count):
+        ending = ('csv', 'npz', 'pt')[k % 3]
+        data = mutated_text(csv, r) if ending == 'csv' else bytearray((npz if ending == 'npz' else pt).getvalue())
+        if ending != 'csv':
+            for _ in range(r.choice((1, 10))): data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        path = folder/f'mutated.{ending}'
+        path.write_bytes(bytes(data))
+        try: TensorData(*read_points(path, 'kind' if ending == 'csv' else None))
+        except (ValueError, OSError) as e: reached[f'{ending}: {type(e).__name__}'] += 1
+        else: reached[f'{ending}: accepted'] += 1
+    return reached
+
+def fuzz_configs(count, folder, seed=0):
+    from diffusion_nbdev.cli import checked_classes, configs
+    r, reached = random.Random(seed), Counter()
+    text = configs()['swissroll'].read_text(encoding='utf-8')
+    path = folder/'mutated.yaml'
+    for _ in range(count):
+        path.write_bytes(mutated_text(text, r))
+        try: checked_classes([str(path)])
+        except (ValueError, OSError) as e: reached['YAML' if 'YAML' in str(e) else 'class'] += 1
+        else: reached['passed on'] += 1
+    return reached
+
+FUZZ = [fuzz_weights, fuzz_tables, fuzz_configs] # IDX files: fuzz_idx(count, folder, seed), with diffusion_nbdev.mnist.read_idx
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('fuzz', FUZZ)
+def test_mutated_files(fuzz, tmp_path, count=60):
+    reached = fuzz(count, tmp_path)
+    print(fuzz.__name__, dict(reached))
+    assert sum(reached.values()) == count and len(reached) >= 2
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('fuzz', FUZZ)
+def test_many_mutated_files(fuzz, tmp_path):
+    import resource
+    test_mutated_files(fuzz, tmp_path, 1000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 ** 20 # KB: with torch itself, under 1 GB
