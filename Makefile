@@ -1,6 +1,7 @@
 # make demo    train a Swiss roll from scratch, sample it, draw it (pictures under run/)
 # make test    every notebook, every rule, every test; ends with "N passed, N failed"
 # make slow    the cells and tests flagged slow
+# make soak    kill and resume a small training at random moments, 200 times
 # make mutate  plant faults in the package and show that the tests catch them
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
@@ -14,7 +15,7 @@ BIN    := $(VENV)/bin
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --prefer-binary
 SETUP  := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test slow mutate export site docs quarto clean
+.PHONY: help demo test slow soak mutate export site docs quarto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +29,9 @@ test: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py --slow
+
+soak: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py
 
 mutate: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py

@@ -1,5 +1,5 @@
-"Faults, injected: writes that fail, mutated files."
-import json, os, random, struct, subprocess, sys
+"Faults, injected: signals at any moment, a full disk, mutated files, two processes. What must be in a process of its own."
+import json, os, random, signal, struct, subprocess, sys, time
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +7,45 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}
+FIT = ['-m', 'diffusion_nbdev', 'fit', '--config', 'swissroll', '--data.n_train', '20000', '--data.batch_size', '100', '--pictures', '0', '--checkpoint_steps', '20', '--model.net.width', '32']
+
+def start(*args, cwd):
+    return subprocess.Popen([sys.executable, *args], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+def wait_for(p, path, seconds=200):
+    until = time.time() + seconds
+    while not path.exists() and time.time() < until and p.poll() is None: time.sleep(0.05)
+    assert path.exists(), p.communicate()[1] if p.poll() is not None else f'no {path} after {seconds} s'
+
+def test_killed_and_terminated_training_goes_on(tmp_path):
+    "SIGKILL leaves a readable checkpoint; --resume goes on from it; SIGTERM ends within 10 s, in one line"
+    checkpoints = tmp_path/'run'/'swissroll'/'version_0'/'checkpoints'
+    p = start(*FIT, cwd=tmp_path)
+    try:
+        wait_for(p, checkpoints/'previous.ckpt') # two are there, and the next is being made
+        time.sleep(random.random())
+    finally: p.kill()
+    p.communicate()
+    from diffusion_nbdev.training import newest_checkpoint, read_checkpoint
+    before = read_checkpoint(newest_checkpoint(checkpoints))['global_step']
+    assert before >= 20
+    (checkpoints/'last.ckpt').write_bytes((checkpoints/'last.ckpt').read_bytes()[:-100])
+    assert newest_checkpoint(checkpoints).name == 'previous.ckpt'
+    p = start(*FIT, '--resume', cwd=tmp_path)
+    try:
+        stamp, until = (checkpoints/'last.ckpt').stat().st_mtime_ns, time.time() + 200
+        while (checkpoints/'last.ckpt').stat().st_mtime_ns == stamp and time.time() < until and p.poll() is None: time.sleep(0.05)
+        asked = time.time()
+        p.send_signal(signal.SIGTERM)
+        _, err = p.communicate(timeout=60)
+        took = time.time() - asked
+    finally: p.kill()
+    assert p.returncode == 130, err
+    assert 'trying the one before' in err and 'going on from' in err and err.rstrip().endswith('--resume') and 'Traceback' not in err
+    assert took < 10, took
+    assert read_checkpoint(checkpoints/'last.ckpt')['global_step'] >= 20
+    assert not list(checkpoints.glob('.*'))
 
 def test_a_write_that_fails_leaves_no_half_file(tmp_path):
     code = ('import resource, signal, sys, torch\nfrom diffusion_nbdev.training import WholeCheckpoints\n'
@@ -145,3 +184,21 @@ def test_many_mutated_files(fuzz, tmp_path):
     import resource
     test_mutated_files(fuzz, tmp_path, 1000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 ** 20 # KB: with torch itself, under 1 GB
+
+# -- several processes --------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_two_processes(tmp_path):
+    "One of two processes killed ends the other within 60 s, with an error"
+    two = [*FIT, '--trainer.accelerator', 'cpu', '--trainer.strategy', 'ddp', '--trainer.devices', '2']
+    p = start(*two, cwd=tmp_path)
+    try:
+        wait_for(p, tmp_path/'run'/'swissroll'/'version_0'/'checkpoints'/'previous.ckpt')
+        children = Path(f'/proc/{p.pid}/task/{p.pid}/children').read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        begun = time.time()
+        _, err = p.communicate(timeout=60)
+        assert p.returncode != 0 and err and time.time() - begun < 60
+    finally:
+        try: os.killpg(p.pid, signal.SIGKILL)
+        except ProcessLookupError: pass
