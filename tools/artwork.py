@@ -1,8 +1,10 @@
 """The site's pictures, drawn by the package itself from the weights that ship with it.
 
-    python tools/artwork.py      writes nbs/images/noise-to-data.gif, preview.png and favicon.png
+    python tools/artwork.py                     writes nbs/images/noise-to-data.gif, preview.png and favicon.png
+    python tools/artwork.py noise-to-data.gif   that one only
 
-The animation follows the same samples from noise to data; digits join the points once their weights ship.
+The animation follows the same samples from noise to data: points, and beside them digits of all ten classes.
+Run it again whenever weights change.
 """
 import math, sys
 from pathlib import Path
@@ -21,14 +23,19 @@ from diffusion_nbdev.plots import SCALE, image_grid
 
 IMAGES = ROOT/'nbs'/'images'
 PAPER, INK, MUTED = '#ffffff', '#24282c', '#596168'   # the site's colours: nbs/light.scss, nbs/styles.css
-DIGITS = 'mnist_uncond'
+DIGITS, W, SHADES = 'mnist_cond', 0.5, 8              # the digits' weights, their guidance, shades of grey
 FINE = 3                                              # drawn this many times larger, then reduced: smooth edges
 
-def states(name, num, n):
+def states(name, num, n, **options):
     "All states of `n` deterministic steps, from noise to data; the samples depend on nothing but a seed."
     model = load(name)
     z = SeededNoise(0)(torch.empty(num, *model.data.shape), 0)
-    return [x.clone() for x in ddim(model.denoiser(), model.sched, z, times=quadratic_times(model.sched, n))]
+    return [x.clone() for x in ddim(model.denoiser(**options), model.sched, z, times=quadratic_times(model.sched, n))]
+
+def digits(num, n):
+    "States of digits, the ten classes in turn, in few shades of grey: noise in many would make a large file."
+    seen = states(DIGITS, num, n, c=torch.arange(num) % 10, w=W)
+    return [((x.clamp(-1, 1) + 1) * (SHADES - 1) / 2).round() * 2 / (SHADES - 1) - 1 for x in seen]
 
 def colours(x0):
     "A colour for each point, by its distance from the middle: neighbours on the roll keep together."
@@ -49,12 +56,12 @@ def tiles(x, side):
     g = Image.fromarray(image_grid(x, pad=2).numpy())
     return g.resize((side, side), Image.NEAREST)
 
-def animation(path, side=300, frames=45, hold=25):
-    "Noise becoming a Swiss roll, and digits once they ship: one panel for each, side by side."
+def animation(path, side=300, frames=40, hold=25):
+    "Noise becoming a Swiss roll, and digits: one panel for each, side by side."
     roll = states('swissroll', 1200, frames - 1)
     fill = colours(roll[-1])
     panels = [[scatter(x, fill, side) for x in roll]]
-    if DIGITS in shipped(): panels.append([tiles(x, side) for x in states(DIGITS, 25, frames - 1)])
+    if DIGITS in shipped(): panels.append([tiles(x, side) for x in digits(16, frames - 1)])
     width = side * len(panels) + 16 * (len(panels) - 1)
     film = []
     for row in zip(*panels):
@@ -104,6 +111,10 @@ def favicon(path, side=64):
 
 if __name__ == '__main__':
     IMAGES.mkdir(exist_ok=True)
+    wanted = set(sys.argv[1:]) or {'noise-to-data.gif', 'preview.png', 'favicon.png'}
     for draw, name in ((animation, 'noise-to-data.gif'), (preview, 'preview.png'), (favicon, 'favicon.png')):
+        if name not in wanted: continue
         draw(IMAGES/name)
-        print(f'{(IMAGES/name).relative_to(ROOT)}: {(IMAGES/name).stat().st_size / 1000:.0f} KB')
+        kb = (IMAGES/name).stat().st_size / 1000
+        print(f'{(IMAGES/name).relative_to(ROOT)}: {kb:.0f} KB')
+        if kb >= 1000: sys.exit(f'{name}: {kb:.0f} KB, must be under 1000: fewer frames, digits or shades')
