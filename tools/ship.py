@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-FREE = [dict(sampler='ddim', n=20), dict(sampler='ddim', n=20, eta=1.), dict(sampler='dpmpp_2m', n=20), dict(sampler='ddim', n=50), dict(sampler='dpmpp_2m_sde', n=50)]
+FREE = [dict(sampler='ddim', n=20), dict(sampler='ddim', n=20, eta=1.), dict(sampler='dpmpp_2m_sde', n=50)]
 JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
     mnist_uncond=FREE, mnist_cond=[*FREE, dict(sampler='ddim', n=20, w=0.5), dict(sampler='ddim', n=20, w=1.)])
