@@ -168,7 +168,34 @@ def fuzz_configs(count, folder, seed=0):
         else: reached['passed on'] += 1
     return reached
 
-FUZZ = [fuzz_weights, fuzz_tables, fuzz_configs] # IDX files: fuzz_idx(count, folder, seed), with diffusion_nbdev.mnist.read_idx
+def fuzz_idx(count, folder, seed=0):
+    "Mutated IDX files: bytes flipped, cut, put in or the header overwritten, plain and packed"
+    import gzip
+    from diffusion_nbdev.mnist import read_idx
+    r, reached = random.Random(seed), Counter()
+    whole = bytes([0, 0, 8, 3]) + b''.join(k.to_bytes(4, 'big') for k in (5, 28, 28)) + bytes(r.randrange(256) for _ in range(5 * 28 * 28))
+    for _ in range(count):
+        packed = r.random() < 0.5
+        data = bytearray(gzip.compress(whole) if packed else whole)
+        for _ in range(r.randint(1, 3)):
+            k = r.randrange(min(len(data), r.choice((4, 16, len(data))))) if data else 0
+            how = r.choice(('flip', 'cut', 'put', 'big'))
+            if how == 'flip' and data: data[k] ^= 1 << r.randrange(8)
+            elif how == 'cut': del data[k:]
+            elif how == 'put': data[k:k] = bytes(r.randrange(256) for _ in range(r.randint(1, 8)))
+            else: data[k:k + 4] = b'\xff' * 4
+        path = folder/('mutated.gz' if packed else 'mutated')
+        path.write_bytes(data)
+        try: x = read_idx(path)
+        except OSError as e:
+            assert str(path) in str(e) and '\n' not in str(e)
+            reached[next((k for k in ('not an IDX', 'promises', 'its header says', 'damaged', 'not a gzip') if k in str(e)), 'other')] += 1
+        else:
+            reached['accepted'] += 1
+            assert x.numel() <= 2 ** 30
+    return reached
+
+FUZZ = [fuzz_weights, fuzz_tables, fuzz_configs, fuzz_idx]
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('fuzz', FUZZ)
