@@ -1,6 +1,6 @@
 """The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
 
-    python benchmarks/mnist.py --data DIR               all parts, about an hour and a half on one core, into benchmarks/mnist.json
+    python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
     python benchmarks/mnist.py --parts quality guidance only some of: ablation epochs quality guidance; these two need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
 
@@ -140,7 +140,7 @@ def main():
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     p.add_argument('--only', nargs='+', help='ablation: only these variants')
     p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch')
-    p.add_argument('--seconds', type=float, default=120, help='ablation: processor time of each training')
+    p.add_argument('--seconds', type=float, default=600, help='ablation: processor time of each training')
     p.add_argument('--n', type=int, default=2000, help='samples')
     p.add_argument('--threads', type=int, default=1)
     args = p.parse_args()
