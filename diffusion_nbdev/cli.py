@@ -8,10 +8,10 @@ __all__ = ['HERE', 'ENDINGS', 'REAL', 'ALLOWED', 'CLASSES', 'DEMO', 'LIGHTNING',
            'open_model', 'knows_classes', 'asked_classes', 'write_samples', 'draw_samples', 'figure', 'sample',
            'progress', 'real_data', 'several', 'point_judge', 'image_judge', 'evaluate', 'card', 'bfloat16_pays',
            'experiment_class', 'experiment', 'with_config', 'checked_classes', 'lit_maker', 'step_bar', 'mended',
-           'terminated', 'run_name', 'calm', 'interruptible', 'readable', 'resumed', 'fit', 'measure', 'same_net',
-           'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number', 'whole', 'bound', 'pair',
-           'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init', 'add_card', 'add_demo',
-           'make_parser', 'expected', 'say', 'run', 'main']
+           'terminated', 'run_name', 'calm', 'interruptible', 'readable', 'resumed', 'begin', 'fit', 'measure',
+           'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number', 'whole',
+           'bound', 'pair', 'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init', 'add_card',
+           'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
 
 # %% ../nbs/91_cli.ipynb #82b1a4c7
 import argparse, contextlib, difflib, functools, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
@@ -368,7 +368,7 @@ def experiment_class(
 
         def add_arguments_to_parser(self, parser):
             self.parsers.append(parser)
-            parser.add_argument('--ckpt_path', type=str|None, default=None, help='fit: checkpoint to go on from; validate, test: weights (default: the shipped ones)')
+            parser.add_argument('--ckpt_path', type=str|None, default=None, help='fit: checkpoint (.ckpt) to go on from, or weights to start from (a shipped name, a .safetensors file, a run); validate, test: weights (default: the shipped ones)')
             parser.add_argument('--resume', action='store_true', help="fit: go on from the newest readable checkpoint of this name's newest run")
             parser.add_argument('--ema', type=float|None, default=0.999, help="decay of the weights' average; null for no average")
             parser.add_argument('--pictures', type=int, default=10, help='epochs between two pictures of samples; 0 for none')
@@ -613,6 +613,14 @@ def resumed(
     return [*argv, '--ckpt_path', str(last), '--trainer.logger.init_args.version', last.parent.parent.name]
 
 # %% ../nbs/91_cli.ipynb #ea7faaa9
+def begin(cli) -> str|None: # the checkpoint to go on from; None to begin anew, with the weights that were asked for
+    path = cli.config.ckpt_path
+    if path is None or path.endswith('.ckpt'): return path and readable(path)
+    from diffusion_nbdev.model import find_weights, load
+    found = find_weights(path)
+    same_net(cli.model.model, load(found), found)
+    print(f'starting from the weights {path}', file=sys.stderr)
+
 def fit(argv):
     "Train as a config says"
     argv, name = with_config('fit', argv)
@@ -621,7 +629,7 @@ def fit(argv):
         if '--resume' in argv: argv = resumed(argv, run_name(argv, name))
         cli = experiment('fit', argv, name)
         folder = lambda: run_folder(cli.trainer) or Path('.')
-        start = readable(cli.config.ckpt_path) if cli.config.ckpt_path else None
+        start = begin(cli)
         try: interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start, weights_only=True))
         except KeyboardInterrupt:
             last = folder()/'checkpoints'/'last.ckpt'

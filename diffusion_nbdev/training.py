@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .ddpm import LOSSES, SeededNoise, diffusion_loss, min_snr
+from .ddpm import LOSSES, TIMES, SeededNoise, diffusion_loss, min_snr
 from .model import Model, Units, whole_file
 from .schedules import choose, in_range
 
@@ -158,6 +158,7 @@ class LitDiffusion(L.LightningModule):
         decay:str='cosine',      # 'cosine' or 'constant'
         loss:str='mse',          # 'mse' or 'l1'
         gamma:float|None=None,   # min-SNR weight; None weighs all times the same
+        times:str='uniform',     # how training times are spread: 'uniform' or 'logit_normal'
         drop_class:float=0.1,    # share of labels replaced by the null label, for guidance
         weight_decay:float=0.,   # decoupled, as in AdamW
         seed:int=0,              # of every random choice in training
@@ -167,6 +168,7 @@ class LitDiffusion(L.LightningModule):
         in_range('warmup', warmup, 0, whole=True)
         choose(decay, dict(cosine=0, constant=0), 'decay')
         choose(loss, LOSSES, 'loss')
+        choose(times, TIMES, 'times')
         in_range('drop_class', drop_class, 0, 1)
         in_range('weight_decay', weight_decay, 0, math.inf)
         if not isinstance(model, Model): raise ValueError(f'model is a {type(model).__name__}: must be a Model')
@@ -186,7 +188,7 @@ def training_step(self:LitDiffusion, batch, batch_idx):
     torch.manual_seed(seed_of(self.hparams.seed, 'train', self.current_epoch, batch_idx, self.global_rank))
     x0, c, _ = self._batch(batch)
     if c is not None: c = torch.where(torch.rand(len(c), device=c.device) < self.hparams.drop_class, -1, c)
-    loss = self._loss(x0, c)
+    loss = self._loss(x0, c, times=self.hparams.times)
     self.log('train_loss', loss, prog_bar=True, batch_size=len(x0))
     self._last_loss = loss.detach()
     return loss
