@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py
 
-slow: $(VENV)/.installed-dev
+slow: $(VENV)/.installed-slow
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py --slow
 
 soak: $(VENV)/.installed-dev
@@ -73,3 +73,8 @@ $(VENV)/.installed-dev: $(SETUP) | $(VENV)/.made
 	@echo "Installing into $(VENV), with the tools for development (some minutes, the first time only) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-slow: $(VENV)/.installed-dev
+	@echo "Installing MLflow into $(VENV) ..."
+	@$(PIP) -e '.[dev,mlflow]'
+	@touch $@

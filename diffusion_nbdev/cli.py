@@ -8,10 +8,10 @@ __all__ = ['HERE', 'ENDINGS', 'REAL', 'ALLOWED', 'CLASSES', 'DEMO', 'LIGHTNING',
            'open_model', 'knows_classes', 'asked_classes', 'write_samples', 'draw_samples', 'figure', 'sample',
            'progress', 'real_data', 'several', 'point_judge', 'image_judge', 'evaluate', 'card', 'bfloat16_pays',
            'experiment_class', 'experiment', 'with_config', 'checked_classes', 'lit_maker', 'step_bar', 'mended',
-           'terminated', 'run_name', 'calm', 'interruptible', 'readable', 'resumed', 'begin', 'fit', 'measure',
-           'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number', 'whole',
-           'bound', 'pair', 'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init', 'add_card',
-           'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
+           'terminated', 'run_name', 'calm', 'readable', 'resumed', 'begin', 'fit', 'measure', 'same_net', 'curve',
+           'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number', 'whole', 'bound', 'pair', 'truth',
+           'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init', 'add_card', 'add_demo', 'make_parser',
+           'expected', 'say', 'run', 'main']
 
 # %% ../nbs/91_cli.ipynb #82b1a4c7
 import argparse, contextlib, difflib, functools, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
@@ -417,7 +417,7 @@ def experiment(
     training = command == 'fit'
     Experiment = experiment_class(command, argv)
     defaults = dict(log_every_n_steps=20, enable_model_summary=False, logger=False, use_distributed_sampler=False)
-    if training: defaults['logger'] = dict(class_path='lightning.pytorch.loggers.TensorBoardLogger', init_args=dict(save_dir='run', name=name, default_hp_metric=False))
+    if training: defaults['default_root_dir'], defaults['logger'] = 'run', dict(class_path='lightning.pytorch.loggers.TensorBoardLogger', init_args=dict(save_dir='run', name=name, default_hp_metric=False))
     if os.environ.get('TQDM_DISABLE') or not training: defaults['enable_progress_bar'] = False
     typed, sys.argv = sys.argv, sys.argv[:1] # Lightning warns where both are given
     try: return Experiment(lit_maker(), L.LightningDataModule, subclass_mode_data=True, args=argv, run=False, seed_everything_default=0, auto_configure_optimizers=False,
@@ -566,20 +566,6 @@ def calm():
         try: yield
         finally: fabric.setLevel(level)
 
-# %% ../nbs/91_cli.ipynb #47aec4cd
-def interruptible(
-    run,       # a function that calls Lightning's trainer
-):
-    "Lightning answers Ctrl-C by ending the process; here it stays a KeyboardInterrupt"
-    import signal
-    before = signal.getsignal(signal.SIGINT)
-    try: return run()
-    except SystemExit as e:
-        if isinstance(e.__context__, KeyboardInterrupt): raise KeyboardInterrupt from None
-        raise
-    finally:
-        with contextlib.suppress(ValueError): signal.signal(signal.SIGINT, before) # only the main thread may
-
 # %% ../nbs/91_cli.ipynb #2e20be5e
 def readable(
     path:str, # of a checkpoint
@@ -625,12 +611,13 @@ def fit(argv):
     "Train as a config says"
     argv, name = with_config('fit', argv)
     with calm(), terminated():
-        from diffusion_nbdev.training import run_folder
+        from diffusion_nbdev.training import interruptible, run_folder
         if '--resume' in argv: argv = resumed(argv, run_name(argv, name))
         cli = experiment('fit', argv, name)
         folder = lambda: run_folder(cli.trainer) or Path('.')
         start = begin(cli)
-        try: interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start, weights_only=True))
+        try:
+            with interruptible(): cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start, weights_only=True)
         except KeyboardInterrupt:
             last = folder()/'checkpoints'/'last.ckpt'
             if last.is_file(): raise KeyboardInterrupt(f"interrupted; go on with: diffusion fit --config {folder()/'config.yaml'} {'--resume' if folder().name.startswith('version_') else f'--ckpt_path {last}'}") from None
@@ -641,7 +628,8 @@ def fit(argv):
         f'  diffusion sample {run} --sampler ddim --steps 20',
         f'  diffusion evaluate {run} --sampler ddim --steps 20',
         f'  diffusion validate --config {run}/config.yaml --ckpt_path {run}',
-        f'  tensorboard --logdir {run.parent.parent}']))
+        *(f'  mlflow server --backend-store-uri {g._tracking_uri} --host 127.0.0.1' if hasattr(g, 'run_id') else f'  tensorboard --logdir {run.parent.parent}'
+          for g in cli.trainer.loggers if hasattr(g, 'run_id') or type(g).__name__ == 'TensorBoardLogger')]))
 
 # %% ../nbs/91_cli.ipynb #ddd3eda3
 def measure(
@@ -661,7 +649,8 @@ def measure(
             print(f"weights   {f'{name}, shipped with the package' if path is None else found}", file=sys.stderr)
             path = None
         else: readable(path)
-        results = interruptible(lambda: getattr(cli.trainer, command)(cli.model, cli.datamodule, ckpt_path=path, weights_only=True, verbose=False))
+        from diffusion_nbdev.training import interruptible
+        with interruptible(): results = getattr(cli.trainer, command)(cli.model, cli.datamodule, ckpt_path=path, weights_only=True, verbose=False)
     if cli.trainer.is_global_zero: print(json.dumps(results[0], indent=1))
 
 def same_net(
@@ -739,11 +728,11 @@ def demo(args):
         from diffusion_nbdev.ddpm import SeededNoise, ddpm
         from diffusion_nbdev.metrics import floor_of, score_points
         from diffusion_nbdev.swissroll import swissroll
-        from diffusion_nbdev.training import History
+        from diffusion_nbdev.training import History, interruptible
         cli = experiment('fit', ['--config', str(find_config('swissroll')), *DEMO, *(['--trainer.max_epochs', str(args.epochs)] if args.epochs else [])], 'demo')
         history = History()
         cli.trainer.callbacks.append(history)
-        interruptible(lambda: cli.trainer.fit(cli.model, cli.datamodule))
+        with interruptible(): cli.trainer.fit(cli.model, cli.datamodule)
         model, n = cli.model.model.eval(), args.n
         T = model.sched.T
         states, noise = {}, SeededNoise(0)

@@ -6,7 +6,8 @@
 __all__ = ['seed_of', 'parts', 'processes', 'SeededBatches', 'Rows', 'TensorData', 'measured_units', 'lr_factor', 'LitDiffusion',
            'training_step', 'configure_optimizers', 'predict_step', 'EMA', 'Place', 'go_to', 'WholeCheckpoints',
            'read_checkpoint', 'newest_checkpoint', 'LastCheckpoint', 'BadNumbers', 'log_picture', 'SamplePictures',
-           'run_folder', 'SaveWeights', 'quiet', 'History', 'default_callbacks', 'fit', 'read_points', 'FileData']
+           'run_folder', 'SaveWeights', 'quiet', 'History', 'default_callbacks', 'interruptible', 'fit', 'read_points',
+           'FileData']
 
 # %% ../nbs/08_training.ipynb #a5a9aba8
 import contextlib, hashlib, io, logging, math, os, shutil, signal, threading, time, warnings, zipfile
@@ -527,6 +528,18 @@ def default_callbacks(
     return [Place(), BadNumbers(skip_bad_steps), *([EMA(ema)] if ema is not None else []), *([SamplePictures(pictures)] if pictures else []), LearningRateMonitor('step'), SaveWeights(),
             ModelCheckpoint(monitor='val_loss', filename='best', enable_version_counter=False), LastCheckpoint(checkpoint_steps)]
 
+@contextlib.contextmanager
+def interruptible():
+    "Lightning answers Ctrl-C by ending the process, and leaves signals to others; here it stays a KeyboardInterrupt, and signals go where they went before"
+    before = {s: signal.getsignal(s) for s in (getattr(signal, name, None) for name in ('SIGINT', 'SIGTERM', 'SIGALRM')) if s}
+    try: yield
+    except SystemExit as e:
+        if isinstance(e.__context__, KeyboardInterrupt): raise KeyboardInterrupt(*e.__context__.args) from None
+        raise
+    finally:
+        with contextlib.suppress(ValueError): # only the main thread may
+            for s, handler in before.items(): signal.signal(s, handler)
+
 def fit(
     lit:LitDiffusion,          # what is trained
     data:L.LightningDataModule,# its data
@@ -548,7 +561,7 @@ def fit(
     trainer.setdefault('use_distributed_sampler', False) # ours knows about processes, and repeats no row
     with quiet():
         t = L.Trainer(callbacks=[*default_callbacks(ema, pictures, checkpoint_steps, skip_bad_steps), *callbacks], enable_progress_bar=progress, enable_model_summary=False, **trainer)
-        t.fit(lit, data, ckpt_path=resume, weights_only=True)
+        with interruptible(): t.fit(lit, data, ckpt_path=resume, weights_only=True)
     lit.model.eval()
     return t
 

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}
@@ -121,95 +122,90 @@ def mutated_text(text, r):
 CHECKS = {'not a whole': 'container', 'no such': 'container', 'card is not': 'card', 'carries no card': 'card', 'its card has no': 'card', 'its format': 'card', 'damaged or': 'digest', 'not finite': 'values',
           'which no net': 'values', 'no net that can': 'building', 'describes no net': 'building', 'units of its data': 'units', 'weights of another': 'shapes'}
 
-def fuzz_weights(count, folder, seed=0):
+def weights(r, folder):
     from diffusion_nbdev.model import load
-    r, good, reached = random.Random(seed), good_weights(folder), Counter()
+    if not (folder/'good.safetensors').is_file(): good_weights(folder)
+    kind, data = mutated_weights((folder/'good.safetensors').read_bytes(), r)
     path = folder/'mutated.safetensors'
-    for _ in range(count):
-        kind, data = mutated_weights(good, r)
-        path.write_bytes(data)
-        try: load(path)
-        except (ValueError, OSError) as e:
-            assert '\n' not in str(e), (kind, str(e))
-            reached[next((v for k, v in CHECKS.items() if k in str(e)), 'other')] += 1
-        else: reached['accepted'] += 1
-    return reached
+    path.write_bytes(data)
+    try: load(path)
+    except (ValueError, OSError) as e:
+        assert '\n' not in str(e), (kind, str(e))
+        return next((v for k, v in CHECKS.items() if k in str(e)), 'other')
+    return 'accepted'
 
-def fuzz_tables(count, folder, seed=0):
+def tables(r, folder):
     import io
     import numpy as np, torch
-    from diffusion_nbdev.training import TensorData, read_checkpoint, read_points
-    r, reached = random.Random(seed), Counter()
-    csv = 'a,b,kind\n' + '\n'.join(f'{i}.5,{i * i},{i % 3}' for i in range(30))
-    npz, pt = io.BytesIO(), io.BytesIO()
-    np.savez(npz, x=np.random.rand(30, 2), c=np.arange(30) % 3)
-    torch.save(dict(x=torch.rand(30, 2), c=torch.arange(30) % 3), pt)
-    for k in range(count):
-        ending = ('csv', 'npz', 'pt')[k % 3]
-        data = mutated_text(csv, r) if ending == 'csv' else bytearray((npz if ending == 'npz' else pt).getvalue())
-        if ending != 'csv':
-            for _ in range(r.choice((1, 10))): data[r.randrange(len(data))] ^= 1 << r.randrange(8)
-        path = folder/f'mutated.{ending}'
-        path.write_bytes(bytes(data))
-        try: TensorData(*read_points(path, 'kind' if ending == 'csv' else None))
-        except (ValueError, OSError) as e: reached[f'{ending}: {type(e).__name__}'] += 1
-        else: reached[f'{ending}: accepted'] += 1
-    return reached
+    from diffusion_nbdev.training import TensorData, read_points
+    ending, packed = r.choice(('csv', 'npz', 'pt')), io.BytesIO()
+    if ending == 'npz': np.savez(packed, x=np.linspace(-1, 1, 60).reshape(30, 2), c=np.arange(30) % 3)
+    if ending == 'pt': torch.save(dict(x=torch.linspace(-1, 1, 60).reshape(30, 2), c=torch.arange(30) % 3), packed)
+    data = bytearray(packed.getvalue())
+    if ending == 'csv': data = mutated_text('a,b,kind\n' + '\n'.join(f'{i}.5,{i * i},{i % 3}' for i in range(30)), r)
+    else:
+        for _ in range(r.choice((1, 10))): data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+    path = folder/f'mutated.{ending}'
+    path.write_bytes(bytes(data))
+    try: TensorData(*read_points(path, 'kind' if ending == 'csv' else None))
+    except (ValueError, OSError) as e: return f'{ending}: {type(e).__name__}'
+    return f'{ending}: accepted'
 
-def fuzz_configs(count, folder, seed=0):
+def config_files(r, folder):
     from diffusion_nbdev.cli import checked_classes, configs
-    r, reached = random.Random(seed), Counter()
-    text = configs()['swissroll'].read_text(encoding='utf-8')
     path = folder/'mutated.yaml'
-    for _ in range(count):
-        path.write_bytes(mutated_text(text, r))
-        try: checked_classes([str(path)])
-        except (ValueError, OSError) as e: reached['YAML' if 'YAML' in str(e) else 'class'] += 1
-        else: reached['passed on'] += 1
-    return reached
+    path.write_bytes(mutated_text(configs()['swissroll'].read_text(encoding='utf-8'), r))
+    try: checked_classes([str(path)])
+    except (ValueError, OSError) as e: return 'YAML' if 'YAML' in str(e) else 'class'
+    return 'passed on'
 
-def fuzz_idx(count, folder, seed=0):
-    "Mutated IDX files: bytes flipped, cut, put in or the header overwritten, plain and packed"
+def idx_files(r, folder):
+    "Bytes flipped, cut, put in or the header overwritten, plain and packed"
     import gzip
     from diffusion_nbdev.mnist import read_idx
-    r, reached = random.Random(seed), Counter()
-    whole = bytes([0, 0, 8, 3]) + b''.join(k.to_bytes(4, 'big') for k in (5, 28, 28)) + bytes(r.randrange(256) for _ in range(5 * 28 * 28))
-    for _ in range(count):
-        packed = r.random() < 0.5
-        data = bytearray(gzip.compress(whole) if packed else whole)
-        for _ in range(r.randint(1, 3)):
-            k = r.randrange(min(len(data), r.choice((4, 16, len(data))))) if data else 0
-            how = r.choice(('flip', 'cut', 'put', 'big'))
-            if how == 'flip' and data: data[k] ^= 1 << r.randrange(8)
-            elif how == 'cut': del data[k:]
-            elif how == 'put': data[k:k] = bytes(r.randrange(256) for _ in range(r.randint(1, 8)))
-            else: data[k:k + 4] = b'\xff' * 4
-        path = folder/('mutated.gz' if packed else 'mutated')
-        path.write_bytes(data)
-        try: x = read_idx(path)
-        except OSError as e:
-            assert str(path) in str(e) and '\n' not in str(e)
-            reached[next((k for k in ('not an IDX', 'promises', 'its header says', 'damaged', 'not a gzip') if k in str(e)), 'other')] += 1
-        else:
-            reached['accepted'] += 1
-            assert x.numel() <= 2 ** 30
+    whole = bytes([0, 0, 8, 3]) + b''.join(k.to_bytes(4, 'big') for k in (5, 28, 28)) + random.Random(0).randbytes(5 * 28 * 28)
+    packed = r.random() < 0.5
+    data = bytearray(gzip.compress(whole) if packed else whole)
+    for _ in range(r.randint(1, 3)):
+        k = r.randrange(min(len(data), r.choice((4, 16, len(data))))) if data else 0
+        how = r.choice(('flip', 'cut', 'put', 'big'))
+        if how == 'flip' and data: data[k] ^= 1 << r.randrange(8)
+        elif how == 'cut': del data[k:]
+        elif how == 'put': data[k:k] = bytes(r.randrange(256) for _ in range(r.randint(1, 8)))
+        else: data[k:k + 4] = b'\xff' * 4
+    path = folder/('mutated.gz' if packed else 'mutated')
+    path.write_bytes(data)
+    try: x = read_idx(path)
+    except OSError as e:
+        assert str(path) in str(e) and '\n' not in str(e)
+        return next((k for k in ('not an IDX', 'promises', 'its header says', 'damaged', 'not a gzip') if k in str(e)), 'other')
+    assert x.numel() <= 2 ** 30
+    return 'accepted'
+
+def thrown(case, count, folder): # what was reached -> how often
+    reached = Counter()
+    case(random.Random(0), folder) # imports are not to be timed
+    @settings(max_examples=count, deadline=20_000, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.randoms(use_true_random=False))
+    def throw(r): reached[case(r, folder)] += 1
+    throw()
+    print(case.__name__, ', '.join(f'{k} {v / sum(reached.values()):.1%}' for k, v in reached.most_common()), f'of {sum(reached.values())}')
     return reached
 
-FUZZ = [fuzz_weights, fuzz_tables, fuzz_configs, fuzz_idx]
+FILES = [weights, tables, config_files, idx_files]
 
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('fuzz', FUZZ)
-def test_mutated_files(fuzz, tmp_path, count=60):
-    reached = fuzz(count, tmp_path)
-    print(fuzz.__name__, dict(reached))
-    assert sum(reached.values()) == count and len(reached) >= 2
+@pytest.mark.parametrize('case', FILES)
+def test_mutated_files(case, tmp_path, count=60):
+    reached = thrown(case, count, tmp_path)
+    assert sum(reached.values()) >= count and len(reached) >= 2
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('fuzz', FUZZ)
-def test_many_mutated_files(fuzz, tmp_path):
+@pytest.mark.parametrize('case', FILES)
+def test_many_mutated_files(case, tmp_path):
     import resource
-    test_mutated_files(fuzz, tmp_path, 1000)
+    test_mutated_files(case, tmp_path, 1000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 ** 20 # KB: with torch itself, under 1 GB
 
 # -- several processes --------------------------------------------------------------------------------
@@ -229,3 +225,30 @@ def test_two_processes(tmp_path):
     finally:
         try: os.killpg(p.pid, signal.SIGKILL)
         except ProcessLookupError: pass
+
+def test_validation_of_two_processes_is_that_of_one(tmp_path):
+    "Noise by row number; sums and counts reduced, not means of means"
+    values = []
+    for more in ([], ['--trainer.strategy', 'ddp', '--trainer.devices', '2']): # 150 rows in batches of 64: the last one is smaller
+        p = start('-m', 'diffusion_nbdev', 'validate', '--config', 'swissroll', '--data.n_train', '1501', '--data.batch_size', '64', '--trainer.accelerator', 'cpu', *more, cwd=tmp_path)
+        out, err = p.communicate(timeout=240)
+        assert p.returncode == 0, err
+        values.append(json.loads(out)['val_loss'])
+    assert abs(values[0] - values[1]) < 1e-6, values
+
+# -- another logger -----------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_mlflow_twice_in_the_same_place(tmp_path):
+    "By config alone; a second run keeps what the first has written; config and pictures are logged"
+    book = json.loads((ROOT/'nbs'/'91_cli.ipynb').read_text(encoding='utf-8'))
+    text = next(''.join(c['source']) for c in book['cells'] if 'MLFlowLogger' in ''.join(c['source']) and c['cell_type'] == 'markdown')
+    (tmp_path/'mlflow.yaml').write_text(text.partition('```yaml\n')[2].partition('```')[0])
+    for _ in range(2):
+        p = start('-m', 'diffusion_nbdev', 'fit', '--config', 'swissroll', '--config', 'mlflow.yaml', '--trainer.max_epochs', '2', '--data.n_train', '2000', '--pictures', '1', cwd=tmp_path)
+        out, err = p.communicate(timeout=240)
+        assert p.returncode == 0 and 'mlflow server' in out and 'tensorboard' not in out, out + err
+    found = lambda pattern: sorted(f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob(pattern))
+    assert len(found('last.ckpt')) == len(found('best.ckpt')) == len(found('model.safetensors')) == 2 and len(found('samples/*.png')) == 4
+    assert len([f for f in found('config.yaml') if 'artifacts' in f]) == 2
+    assert {f.name for f in tmp_path.iterdir()} == {'run', 'mlflow.yaml'}
