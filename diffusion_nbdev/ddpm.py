@@ -136,6 +136,7 @@ def denoiser(
     quantile:float|None=None,        # dynamic thresholding, see `threshold`
     interval:tuple|None=None,        # guide only at times t with interval[0] <= t <= interval[1]
     rescale:float=0.,                # share of the guided estimate that gets the standard deviation of the unguided one
+    guide:Callable|None=None,        # a weaker net of the same kind, to be guided away from in the place of the null label
 ) -> Callable: # f(xt, t) -> x0_hat, with f.calls = network calls each time
     "A function from states to estimates of the clean data, from any net"
     choose(pred, PREDS, 'prediction')
@@ -145,25 +146,28 @@ def denoiser(
     if isinstance(clip, numbers.Real): in_range('clip', clip, 0, math.inf, inside=True)
     elif clip is not None and not (len(clip) == 2 and clip[0] < clip[1]): raise ValueError(f'clip = {clip}: must be a number or a rising pair')
     if quantile is not None and not isinstance(clip, numbers.Real): raise ValueError(f'quantile = {quantile} needs a number as clip, not {clip}')
-    if w and c is None: raise ValueError(f'w = {w:g} needs class labels c to guide towards')
+    if w and c is None and guide is None: raise ValueError(f'w = {w:g} needs class labels c to guide towards, or a weaker net to guide away from')
+    if guide is not None and not callable(guide): raise ValueError(f'guide is a {type(guide).__name__}: must be a net')
     lo, hi = (0, sched.T) if interval is None else interval
     if not 0 <= lo <= hi <= sched.T: raise ValueError(f'interval = {(lo, hi)}: must be rising and within 0..{sched.T}')
     n_classes = getattr(net, 'n_classes', None)
     labels(c, 1 if c is None or isinstance(c, int) else torch.as_tensor(c).numel(), n_classes)
 
-    def x0_hat(xt, t, c):
+    def x0_hat(net, xt, t, c):
         tn = t if torch.is_tensor(t) else torch.tensor([t], dtype=torch.long if isinstance(t, numbers.Integral) else torch.float64)
         return x0_from(sched, xt, net(xt, tn.to(xt.device), c).to(xt.dtype), t, pred)
 
     def f(xt, t):
         own = labels(c, len(xt), n_classes)
         own = own if own is None else own.to(xt.device)
-        guide = torch.as_tensor((lo <= t) & (t <= hi)) if w else torch.tensor(False)
-        with evaluating(net):
-            if not guide.any(): return threshold(x0_hat(xt, t, own), clip, quantile)
-            both = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
-            with_c, without = x0_hat(torch.cat([xt, xt]), both, torch.cat([own, torch.full_like(own, -1)])).chunk(2)
-        guided = with_c + like(w * guide.double(), xt) * (with_c - without)
+        inside = torch.as_tensor((lo <= t) & (t <= hi)) if w else torch.tensor(False)
+        with evaluating(net), evaluating(guide):
+            if not inside.any(): return threshold(x0_hat(net, xt, t, own), clip, quantile)
+            if guide is None:
+                both = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
+                with_c, without = x0_hat(net, torch.cat([xt, xt]), both, torch.cat([own, torch.full_like(own, -1)])).chunk(2)
+            else: with_c, without = x0_hat(net, xt, t, own), x0_hat(guide, xt, t, own if getattr(guide, 'n_classes', None) != 0 else None)
+        guided = with_c + like(w * inside.double(), xt) * (with_c - without)
         if rescale:
             std = lambda x: like(x.flatten(1).std(1), x)
             guided = guided * (1 - rescale + rescale * std(with_c) / std(guided))

@@ -72,9 +72,14 @@ def _denoiser(self:Model,
     c:int|Tensor|None=None,   # class label(s); -1 is the null label
     w:float=0.,               # guidance weight, 0 = none
     clip:float|None|str='data',# bound of x0_hat in the model's units; 'data' for the one of the units
+    guide:Model|None=None,    # a weaker model of the same data, to be guided away from
     **options,                # quantile, interval, rescale: see `denoiser`
 ) -> Callable: # f(xt, t) -> x0_hat
     "A denoiser of this model, for any sampler"
+    if guide is not None:
+        for what, own, other in (('shape', self.data.shape, guide.data.shape), ('mean and std', (self.data.mean, self.data.std), (guide.data.mean, guide.data.std)), ('prediction', self.pred, guide.pred), ('schedule', self.sched.recipe, guide.sched.recipe)):
+            if own != other: raise ValueError(f'guide: its {what} is {other}, must be that of the model, {own}')
+        options['guide'] = guide.net
     return denoiser(self.net, self.sched, self.pred, c, w, self.data.clip if clip == 'data' else clip, **options)
 
 def _generate(self:Model,
@@ -89,6 +94,7 @@ def _generate(self:Model,
     quantile:float|None=None,    # see `denoiser`
     interval:tuple|None=None,    # see `denoiser`
     rescale:float=0.,            # see `denoiser`
+    guide:Model|None=None,       # see `Model.denoiser`
     progress:bool=False,         # show a bar?
     **options,                   # times, eta, ...: passed to the sampler
 ) -> Tensor: # (num, *) in the data's own units, on the CPU
@@ -101,7 +107,7 @@ def _generate(self:Model,
     if n is not None: options['n'] = n
     out = torch.empty(num, *self.data.shape, dtype=self.dtype)
     run = lambda start, empty: sampler(
-        self.denoiser(None if c is None else c[start:start + len(empty)], w, clip, quantile=quantile, interval=interval, rescale=rescale),
+        self.denoiser(None if c is None else c[start:start + len(empty)], w, clip, quantile=quantile, interval=interval, rescale=rescale, guide=guide),
         self.sched, SeededNoise(seed, start)(empty, 0), noise=SeededNoise(seed, start), **options)
     with tqdm(total=num, unit='sample', desc=sampler.__name__, disable=not progress) as bar:
         for start in range(0, num, size):
