@@ -1,10 +1,11 @@
 """The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
 
     python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
-    python benchmarks/mnist.py --parts quality guidance only some of: ablation epochs quality guidance; these two need no data set
+    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle epochs quality guidance; these two need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
 
 ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
+middle    the same for two of them, training times from the middle or spread evenly
 epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
 guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
@@ -33,7 +34,8 @@ KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precis
 def judged(model, sampler, n, num, **options):
     "Scores of `num` samples, as many of each class as of any other."
     c = torch.arange(num) % model.n_classes if model.n_classes else None
-    score = score_images(model.generate(sampler, n=n, num=num, c=c, seed=1, **options).clamp(0, 1), c)
+    with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options) # as `diffusion sample` does
+    score = score_images(x.clamp(0, 1), c)
     return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **{k: round(score[k], 5) for k in KEPT if k in score})
 
 # -- the recipe, as configs/mnist_cond.yaml has it -----------------------------------------------------
@@ -49,14 +51,15 @@ VARIANTS = { # name -> what differs
     'images in [0, 1]':                   dict(units=BRIGHT),
     'batch norm':                         dict(net=dict(norm='batch')),
     'times drawn one by one':             dict(times='independent'),
+    'times spread evenly':                dict(lit=dict(times='uniform')),
     'no average of the weights':          dict(ema=None),
     'constant learning rate of 1e-3':     dict(lit=dict(lr=1e-3, decay='constant', warmup=0)),
     'turned by up to 5 degrees':          dict(degrees=5.),
     'a plain U-Net and its usual recipe': dict(net=PLAIN, pred='eps', units=BRIGHT, batch=32, ema=None, times='independent', precision='32-true',
-                                               lit=dict(lr=1e-3, decay='constant', warmup=0)),
+                                               lit=dict(lr=1e-3, decay='constant', warmup=0, times='uniform')),
 }
 
-def drawn_one_by_one(T, B, u=None): return torch.randint(1, T + 1, (B,))
+def drawn_one_by_one(T, B, u=None, times='uniform'): return 1 + (T * ddpm.TIMES[times](torch.rand(B).double())).long().clamp(max=T - 1)
 
 def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999, degrees=0., times=None, precision=None, lit={}):
     "The recipe with changes, for so many steps: the averaged model."
@@ -65,13 +68,14 @@ def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0
     torch.manual_seed(0)
     model = Model(UNet(**(net if 'channels' in net else {**NET, **net})), cosine_schedule(T=1000), pred, data.units)
     with mock.patch.object(ddpm, 'draw_times', drawn_one_by_one) if times else contextlib.nullcontext():
-        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
+        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200, times='logit_normal'), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
             precision=precision or ('bf16-mixed' if bfloat16_pays() else '32-true'), limit_val_batches=0)
     return model
 
-def ablation(args):
+def ablation(args, names=tuple(VARIANTS)):
     rows = []
-    for name, changes in VARIANTS.items():
+    for name in names:
+        changes = VARIANTS[name]
         if args.only and name not in args.only: continue
         with tempfile.TemporaryDirectory() as tmp:
             cost = {}
@@ -87,6 +91,8 @@ def ablation(args):
         rows.append(dict(name=name, updates=steps, images=steps * batch, weights=sum(p.numel() for p in model.net.parameters()), seconds=round(took, 1), wall=round(wall, 1), **judged(model, 'dpmpp_2m', 20, args.n)))
         print(json.dumps(rows[-1]), flush=True)
     return dict(seconds=args.seconds, rows=rows)
+
+def middle(args): return ablation(args, ('the recipe', 'times spread evenly'))
 
 def epochs(args):
     "Scores of the weights that a training keeps after each epoch."
@@ -129,7 +135,7 @@ def guidance(args):
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-PARTS = dict(ablation=ablation, epochs=epochs, quality=quality, guidance=guidance)
+PARTS = dict(ablation=ablation, middle=middle, epochs=epochs, quality=quality, guidance=guidance)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,7 +153,7 @@ def main():
         start = time.perf_counter()
         result = PARTS[part](args)
         commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []), *(['--data', 'DIR'] if part in ('ablation', 'epochs') else []), '--n', str(args.n)]
+        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part in ('ablation', 'middle', 'epochs') else []), '--n', str(args.n)]
         about = dict(command=' '.join(command), commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
                      versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile

@@ -2,6 +2,7 @@
 
     python benchmarks/samplers.py                     all parts, under half an hour on one core, into benchmarks/samplers.json
     python benchmarks/samplers.py --parts net         only some of: exact grids net overhead; the other parts of the file stay
+    python benchmarks/samplers.py --only dpmpp_2s      only this sampler's rows
     python benchmarks/samplers.py --n 2000 --quick    a minute, to see that it runs; give it another --out
 
 exact     excess over the floor and class shares, n samples: 20 calls for solvers of order two and more, 100 for the others
@@ -23,7 +24,7 @@ from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
 from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
 from diffusion_nbdev.schedules import SCHEDULES
 
-PROJ = 64
+PROJ, ONLY = 64, []
 START = dict(dpmpp_3m=2, deis=2, unipc3=3)                                       # calls of the first step
 PLAIN = [k for k, s in SAMPLERS.items() if not s.stochastic and k not in ('ddim', 'ode')]
 SLOW = [k for k, s in SAMPLERS.items() if s.stochastic or k == 'ddim']
@@ -66,6 +67,7 @@ def exact(n, quick):
             if k == 0 or quick: floors = floors if data == 'swissroll' else {}; floors[data] = floor_of('sliced_w2', lambda m, seed: mix.sample(m, seed)[0], n, n_proj=PROJ)
             for label in [*PLAIN, *SLOW, 'ddpm trailing', 'ode']:
                 name, *grid = label.split()
+                if ONLY and name not in ONLY: continue
                 calls = 20 if name in PLAIN else 100
                 steps = dict(n=steps_for(name, calls)) if name != 'ode' else {}
                 if grid: steps['times'] = grid[0]
@@ -94,7 +96,7 @@ def grids(n, quick):
             f, z = quick_oracle(mix), SeededNoise(0)(torch.empty(few, 2), 0)
             ref = exact_flow(f, sched, z)
             for name in PLAIN:
-                for grid in GRIDS:
+                for grid in GRIDS if not ONLY or name in ONLY else ():
                     x = last(SAMPLERS[name](f, sched, z, n=steps_for(name, 50), times=grid))
                     row = dict(data=data, schedule=schedule, sampler=name, grid=grid, distance=sliced_w2(x, ref, n_proj=PROJ))
                     worst[name, grid] = max(row, worst.get((name, grid), row), key=lambda r: r['distance'])
@@ -122,9 +124,9 @@ def net(n, quick):
         value = math.sqrt(sum(sliced_w2(x, swissroll(n, 5000 + 10 * seed + i), n_proj=256) ** 2 for i in range(2)) / 2)
         rows.append(dict(sampler=name, grid=options.get('times'), calls=model.calls, seed=seed, value=value, excess=excess(value, floor)))
         print(json.dumps(rows[-1]), flush=True)
-    for name in [k for k in (*PLAIN, *SLOW) if k != 'euler_ancestral']:             # it is ddpm
+    for name in [k for k in (*PLAIN, *SLOW) if k != 'euler_ancestral' and (not ONLY or k in ONLY)]: # that is ddpm
         for calls in ((6, 10) if quick else (6, 10, 20, 50)): one(name, calls)
-    if not quick:
+    if not quick and not ONLY:
         one('ode', None)
         for name, grid in (('unipc2', 'angle'), ('dpmpp_2m', 'balanced')):
             for calls in (6, 10, 20):
@@ -154,6 +156,15 @@ def overhead(n, quick):
 
 PARTS = dict(exact=exact, grids=grids, net=net, overhead=overhead)
 
+def joined(old, new, about):
+    "Rows of the samplers that were measured again, in the places of the old ones; the file says which, and when"
+    keep = lambda row: row['sampler'].split()[0] not in ONLY
+    for key in ('rows', 'paired'):
+        if key in old:
+            again = iter(new[key])
+            new[key] = [row if keep(row) else next(again) for row in old[key]]
+    return {**old, **{k: new[k] for k in ('rows', 'paired') if k in new}, 'about': {**old['about'], 'again': {**old['about'].get('again', {}), **{name: about for name in ONLY}}}}
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'samplers.json')
@@ -161,7 +172,9 @@ def main():
     p.add_argument('--n', type=int, default=50_000, help='samples')
     p.add_argument('--threads', type=int, default=1)
     p.add_argument('--quick', action='store_true')
+    p.add_argument('--only', nargs='+', default=[], choices=SAMPLERS, help='measure only these again, and leave the other rows as they are (exact grids net)')
     args = p.parse_args()
+    ONLY[:] = args.only
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     for part in args.parts:
@@ -171,7 +184,7 @@ def main():
         about = dict(command=' '.join(['python', 'benchmarks/samplers.py', *sys.argv[1:]]), commit=commit, seed=0, seconds=round(time.perf_counter() - start),
                      machine=f'{platform.machine()}, {args.threads} thread', versions={k: importlib.metadata.version(k) for k in ('torch', 'numpy', 'scipy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}           # another process may have written its part meanwhile
-        found[part] = dict(about=about, **result)
+        found[part] = joined(found[part], result, about) if ONLY else dict(about=about, **result)
         args.out.write_text(json.dumps(found, indent=1) + '\n')
 
 if __name__ == '__main__': main()

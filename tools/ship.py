@@ -1,7 +1,7 @@
 """Train the weights that ship with the package, judge them, and write them with a card that says all of it.
 
     python tools/ship.py swissroll                train by the packaged config, judge, write
-    python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done
+    python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done; one FOLDER for each of its stages
     python tools/ship.py mnist_cond --data DIR    the same for digits; MNIST is in DIR, or goes there
     python tools/ship.py digit_classifier --data DIR   train the classifier that judges digits; MNIST is in DIR, or goes there
 
@@ -14,10 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 FREE = [dict(sampler='ddim', n=20), dict(sampler='ddim', n=20, eta=1.), dict(sampler='dpmpp_2m_sde', n=50)]
+WEAK = [dict(sampler='ddim', n=10, eta=1., w=W, guide='mnist_weak') for W in (0.5,)] + [dict(sampler='dpmpp_2m_sde', n=25, w=0.5, guide='mnist_weak')]
 JUDGED = dict( # name -> what is drawn
-    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
-    mnist_uncond=FREE, mnist_cond=[*FREE, dict(sampler='ddim', n=20, w=0.5), dict(sampler='ddim', n=20, w=1.)])
-EXTRA = dict(swissroll=[], mnist_uncond=['--trainer.max_epochs', '18'], mnist_cond=['--trainer.max_epochs', '24']) # longer than by default
+    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
+    mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, dict(sampler='ddim', n=10, w=0.25), dict(sampler='dpmpp_2m', n=25, w=0.25), dict(sampler='ddim', n=20, w=0.5), dict(sampler='ddim', n=20, w=1.)])
+AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
+STAGES = dict( # name -> what differs from the packaged config, in each training
+    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN], mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN],
+    mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']])
+CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
 def judge_points(model, draw, runs, n=50_000, seeds=3):
     "Sliced W2 with floor and excess, for each sampler and number of steps."
@@ -33,24 +38,37 @@ def judge_images(model, runs, num=2000):
     "Scores beside those of real digits, for each way of drawing; class shares once more from 10,000."
     import torch
     from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
+    from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.metrics import score_images
+    from diffusion_nbdev.model import load
+    precision = 'bf16' if bfloat16_pays() else '32'                              # as `diffusion sample` takes it
+    fast = torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bf16')
     c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
     for run in runs:
-        score = score_images(model.generate(num=num, c=c, seed=1, **run).clamp(0, 1), c)
-        run = {**dict(w=0.), **run, 'steps': run['n']}
+        guide = load(run['guide']) if 'guide' in run else None
+        with fast: x = model.generate(num=num, c=c, seed=1, **{**run, 'guide': guide})
+        score = score_images(x.clamp(0, 1), c)
+        run = {**dict(w=0.), **run, 'steps': run['n'], 'precision': precision}
         del run['n'], score['class_shares']
         out.append({**run, 'calls': model.calls, **{k: round(v, 5) if isinstance(v, float) else v for k, v in score.items()}})
         print(out[-1], flush=True)
     if c is None:
-        score = score_images(model.generate('ddim', n=20, num=10_000, seed=2).clamp(0, 1))
-        out.append(dict(w=0., sampler='ddim', steps=20, calls=20, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
+        with fast: x = model.generate('ddim', n=20, eta=1., num=10_000, seed=2)
+        score = score_images(x.clamp(0, 1))
+        out.append(dict(w=0., sampler='ddim', eta=1., steps=20, precision=precision, calls=20, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
         print(out[-1], flush=True)
     return out
 
-def training_facts(model, name, data):
-    "What the card says about the training, beyond what the run says."
+def commands(name):
+    "One for each stage; a later one starts from the run of the one before"
+    return [['fit', '--config', CONFIG.get(name, name), *extra, *(['--ckpt_path', f'run/{name}/version_{k - 1}'] if k else [])] for k, extra in enumerate(STAGES[name])]
+
+def training_facts(models, name, data):
+    "What the card says about the training, in all its stages, beyond what the last run says"
     from diffusion_nbdev.model import digest
-    facts = {**model.card['training'], 'command': ' '.join(['diffusion fit --config', name, *EXTRA[name]])}
+    stages = [{k: m.card['training'][k] for k in ('steps', 'epochs', 'seconds')} for m in models]
+    facts = {**models[-1].card['training'], **{k: sum(s[k] for s in stages) for k in ('steps', 'epochs', 'seconds')}, 'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
+    if len(stages) > 1: facts['stages'] = stages
     if name == 'swissroll': return facts
     from diffusion_nbdev.mnist import MNISTData
     mnist = MNISTData(data_dir=data)
@@ -127,20 +145,22 @@ def digit_classifier(data, seed):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('name', choices=[*JUDGED, 'digit_classifier'])
-    p.add_argument('--run', help='folder of a finished training')
+    p.add_argument('--run', nargs='+', help='folders of a finished training, one for each stage')
     p.add_argument('--data', help='folder of data sets; without it, as `diffusion fit` has it')
     p.add_argument('--seed', type=int, default=0, help='of split and training (digit_classifier)')
     args = p.parse_args()
     if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
     from diffusion_nbdev import cli, model
-    run = args.run
-    if run is None:
-        cli.main(['fit', '--config', args.name, *EXTRA[args.name], *(['--data.data_dir', args.data] if args.data else [])])
-        run = max((ROOT/'run'/args.name).glob('version_*'), key=lambda p: p.stat().st_mtime)
-    m = model.load(run)
+    runs = args.run or []
+    for line in commands(args.name) if args.run is None else []:
+        if runs: line[-1] = str(runs[-1])
+        cli.main([*line, *(['--data.data_dir', args.data] if args.data else [])])
+        runs.append(max((ROOT/'run'/line[2]).glob('version_*'), key=lambda p: p.stat().st_mtime))
+    models = [model.load(run) for run in runs]
+    m = models[-1]
     from diffusion_nbdev.swissroll import swissroll
     scores = judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll' else judge_images(m, JUDGED[args.name])
-    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', training=training_facts(m, args.name, args.data), metrics=scores)
+    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', training=training_facts(models, args.name, args.data), metrics=scores)
     with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
     print(path)
 

@@ -1,0 +1,191 @@
+"""How fast: training against a bare loop and against others' nets, sampling, start-up, memory. Ratios within one run are what counts.
+
+    python benchmarks/speed.py                          all parts, about a quarter of an hour on two cores, into benchmarks/speed.json
+    python benchmarks/speed.py --parts startup memory   only some of: train sample startup memory
+    python benchmarks/speed.py --rounds 1 --steps 3     a minute, to see that it runs; give it another --out
+
+train    images a second, in float32 and bfloat16: `fit` with the digits' recipe, a bare loop over the same net and batches, a plain
+         full-resolution U-Net, and diffusers' UNet2DModel with its DDPMScheduler in the loop that diffusers documents
+sample   seconds for a batch of digits: DDIM with 20 and 10 steps, the network calls in it alone, 1000 ancestral steps of the plain U-Net
+startup  seconds from the shell prompt: `python -c pass`, `import torch`, `diffusion --help`, `import diffusion_nbdev.all`, one point
+memory   largest resident set of a process that trains, that draws 100,000 points, that draws 10,000 digits
+
+What is compared runs in turn, A B C A B C, and the medians are kept with the smallest and the largest. Nothing else should be running.
+"""
+import argparse, contextlib, importlib.metadata, json, os, platform, statistics, subprocess, sys, tempfile, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+def interleaved(jobs, rounds):
+    "Seconds of each job, job by job in turn: name -> median, smallest, largest"
+    found = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items(): found[name].append(job())
+    out = {name: dict(median=statistics.median(v), low=min(v), high=max(v), rounds=rounds) for name, v in found.items()}
+    for name, v in out.items(): print(f"{name:<44}{v['median']:10.4f}  ({v['low']:.4f} to {v['high']:.4f})", flush=True)
+    return out
+
+# -- training ------------------------------------------------------------------------------------------
+
+NET = dict(channels=(48, 96, 128), patch=2, n_classes=10)
+PLAIN = dict(channels=(32, 64, 128), blocks=2, n_classes=10)
+
+def images(n=4096):
+    import torch
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, 1, 28, 28), generator=g, dtype=torch.uint8), torch.randint(0, 10, (n,), generator=g)
+
+def timed_fit(net, precision, steps, batch):
+    "Images a second of `fit`, from the fifth step to the last"
+    import lightning.pytorch as L
+    from diffusion_nbdev.model import Model, unit_images
+    from diffusion_nbdev.schedules import cosine_schedule
+    from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+    class Clock(L.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            if trainer.global_step == 5: self.start = time.perf_counter()
+            if trainer.global_step == steps + 5: self.end = time.perf_counter()
+    x, c = images()
+    units, clock = unit_images([1, 28, 28], n_classes=10), Clock()
+    lit = LitDiffusion(Model(net, cosine_schedule(1000), 'v', units), lr=4e-3, warmup=200, times='logit_normal')
+    with tempfile.TemporaryDirectory() as tmp:
+        fit(lit, TensorData(x, c, units, batch_size=batch), tmp, pictures=0, progress=False, callbacks=[clock], max_steps=steps + 5, limit_val_batches=0, precision=precision)
+    return steps * batch / (clock.end - clock.start)
+
+def timed_loop(loss, params, autocast, steps, batch, lr=4e-3):
+    "Images a second of a bare loop: loss of a batch, backward, Adam"
+    import torch
+    x, c = images()
+    adam = torch.optim.AdamW(params, lr, weight_decay=0., fused=True)
+    for k in range(steps + 5):
+        if k == 5: start = time.perf_counter()
+        rows = torch.randint(0, len(x), (batch,))
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast): value = loss(x[rows].float() / 127.5 - 1, c[rows])
+        adam.zero_grad()
+        value.backward()
+        adam.step()
+    return steps * batch / (time.perf_counter() - start)
+
+def train(args):
+    import torch
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.ddpm import diffusion_loss
+    from diffusion_nbdev.schedules import cosine_schedule
+    from diffusion_nbdev.unet import UNet
+    sched, batch, weights = cosine_schedule(1000), 64, {}
+    def net(recipe):
+        torch.manual_seed(0)
+        return UNet(**recipe)
+    def ours(recipe, autocast):
+        n = net(recipe)
+        return timed_loop(lambda x, c: diffusion_loss(n, sched, x, c, 'v'), n.parameters(), autocast, args.steps, batch)
+    weights.update({'digits': net(NET), 'plain': net(PLAIN)})
+    jobs = {}
+    for precision, autocast in (('float32', False), *([('bfloat16', True)] if bfloat16_pays() else [])):
+        jobs |= {f'fit, {precision}': lambda a=autocast: timed_fit(net(NET), 'bf16-mixed' if a else '32-true', args.steps, batch),
+                 f'bare loop, {precision}': lambda a=autocast: ours(NET, a),
+                 f'plain U-Net, {precision}': lambda a=autocast: ours(PLAIN, a)}
+        try: import diffusers
+        except ImportError: print('diffusers is not installed (pip install diffusers): measuring the rest', file=sys.stderr); continue
+        peer = lambda: diffusers.UNet2DModel(sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128), norm_num_groups=8,
+                                             down_block_types=('DownBlock2D',) * 3, up_block_types=('UpBlock2D',) * 3)
+        weights['diffusers'] = peer()
+        noise = diffusers.DDPMScheduler(1000)
+        def theirs(autocast):
+            torch.manual_seed(0)
+            n = peer()
+            def loss(x, c):
+                eps, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
+                return torch.nn.functional.mse_loss(n(noise.add_noise(x, eps, t), t, return_dict=False)[0], eps)
+            return timed_loop(loss, n.parameters(), autocast, args.steps, batch)
+        jobs[f'diffusers UNet2DModel, {precision}'] = lambda a=autocast: theirs(a)
+    return dict(unit='images a second', batch=batch, weights={k: sum(p.numel() for p in n.parameters()) for k, n in weights.items()}, found=interleaved(jobs, args.rounds))
+
+# -- sampling ------------------------------------------------------------------------------------------
+
+def sample(args):
+    import torch
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.ddpm import SeededNoise, ddpm, denoiser, last
+    from diffusion_nbdev.ddim import ddim
+    from diffusion_nbdev.model import load
+    from diffusion_nbdev.unet import UNet
+    model, batch, T = load('mnist_uncond'), 64, 1000
+    torch.manual_seed(0)
+    plain = UNet(channels=(32, 64, 128), blocks=2).eval()
+    z = torch.randn(batch, 1, 28, 28)
+    f, far = model.denoiser(), denoiser(plain, model.sched, 'eps', clip=1.)
+    def clocked(job, scale=1., fast=False):
+        def run():
+            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=fast):
+                start = time.perf_counter()
+                job()
+            return scale * (time.perf_counter() - start)
+        return run
+    def calls(n):
+        for t in range(n): model.net(z, torch.tensor([500 + t]))
+    steps = list(range(T, T - 21, -1)) # 20 of the 1000 steps, one after the other
+    jobs = {'1000 ancestral steps of the plain U-Net, float32': clocked(lambda: last(ddpm(far, model.sched, z, times=steps)), T / 20)}
+    for name, fast in (('float32', False), *([('bfloat16', True)] if bfloat16_pays() else [])):
+        jobs |= {f'DDIM, 20 steps, {name}': clocked(lambda: last(ddim(f, model.sched, z, n=20)), fast=fast), f'DDIM, 10 steps, {name}': clocked(lambda: last(ddim(f, model.sched, z, n=10)), fast=fast),
+                 f'20 network calls, {name}': clocked(lambda: calls(20), fast=fast),
+                 f'DDIM, 20 steps, noise by sample, {name}': clocked(lambda: last(ddim(f, model.sched, SeededNoise(0)(z, 0), n=20, eta=1., noise=SeededNoise(0))), fast=fast)}
+    for job in list(jobs.values())[1:]: job() # once, to warm up
+    return dict(unit='seconds', batch=batch, weights=dict(digits=sum(p.numel() for p in model.net.parameters()), plain=sum(p.numel() for p in plain.parameters())),
+                scaled='20 of the 1000 ancestral steps are timed, and count fifty times', found=interleaved(jobs, args.rounds))
+
+# -- start-up and memory, in processes of their own ----------------------------------------------------
+
+ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'TQDM_DISABLE': '1'}
+
+def process(*args, cwd): # seconds and the largest resident set, in MB
+    start = time.perf_counter()
+    p = subprocess.Popen([sys.executable, *args], cwd=cwd, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    err = p.stderr.read()
+    _, status, usage = os.wait4(p.pid, 0)
+    if status: sys.exit(f'{" ".join(args)}: {err.decode()[-2000:]}')
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+def startup(args):
+    lines = {'python -c pass': ('-c', 'pass'), 'import torch': ('-c', 'import torch'), 'diffusion --help': ('-m', 'diffusion_nbdev', '--help'), 'diffusion list': ('-m', 'diffusion_nbdev', 'list'),
+             'import diffusion_nbdev.all': ('-c', 'import diffusion_nbdev.all'), 'diffusion sample swissroll --n 1': ('-m', 'diffusion_nbdev', 'sample', 'swissroll', '--n', '1'),
+             'diffusion sample mnist_cond --n 100': ('-m', 'diffusion_nbdev', 'sample', 'mnist_cond', '--n', '100')}
+    with tempfile.TemporaryDirectory() as tmp:
+        for line in lines.values(): process(*line, cwd=tmp)                      # read from disk once
+        return dict(unit='seconds', found=interleaved({name: lambda line=line: process(*line, cwd=tmp)[0] for name, line in lines.items()}, max(args.rounds, 3)))
+
+def memory(args):
+    code = 'import torch\nfrom diffusion_nbdev.model import load\nfrom diffusion_nbdev import samplers\n'
+    lines = {'import torch': ('-c', 'import torch'),
+             'fit, the digits\' recipe, batch 64': ('-c', f'import sys; sys.path.insert(0, {str(ROOT / "benchmarks")!r})\nfrom speed import *\nfrom diffusion_nbdev.unet import UNet\ntimed_fit(UNet(**NET), "bf16-mixed", 30, 64)'),
+             'sample 100,000 points': ('-m', 'diffusion_nbdev', 'sample', 'swissroll', '--n', '100000', '--steps', '10', '--out', 'x.npz'),
+             'sample 10,000 digits': ('-m', 'diffusion_nbdev', 'sample', 'mnist_uncond', '--n', '10000', '--steps', '5', '--out', 'x.npz')}
+    with tempfile.TemporaryDirectory() as tmp: return dict(unit='MB, largest resident set', found=interleaved({name: lambda line=line: process(*line, cwd=tmp)[1] for name, line in lines.items()}, 1))
+
+PARTS = dict(train=train, sample=sample, startup=startup, memory=memory)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'speed.json')
+    p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
+    p.add_argument('--rounds', type=int, default=3)
+    p.add_argument('--steps', type=int, default=40, help='training steps that are timed')
+    args = p.parse_args()
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.model import whole_file
+    import torch
+    for part in args.parts:
+        start = time.perf_counter()
+        result = PARTS[part](args)
+        about = dict(command=f'python benchmarks/speed.py --parts {part} --rounds {args.rounds} --steps {args.steps}', seed=0, seconds=round(time.perf_counter() - start),
+                     commit=subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+                     machine=f'{platform.machine()}, {torch.get_num_threads()} threads, {bfloat16_pays() or "no fast bfloat16"}', versions={})
+        for name in ('torch', 'lightning', 'numpy', 'diffusers'):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError): about['versions'][name] = importlib.metadata.version(name)
+        found = json.loads(args.out.read_text()) if args.out.exists() else {}
+        found[part] = dict(about=about, **result)
+        with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
+
+if __name__ == '__main__': main()
