@@ -13,11 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-FREE = [dict(sampler='ddim', n=20), dict(sampler='ddim', n=20, eta=1.), dict(sampler='dpmpp_2m_sde', n=50)]
-WEAK = [dict(sampler='ddim', n=10, eta=1., w=W, guide='mnist_weak') for W in (0.5,)] + [dict(sampler='dpmpp_2m_sde', n=25, w=0.5, guide='mnist_weak')]
+FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20), dict(sampler='dpmpp_2m_sde', n=50)]
+WEAK = [dict(sampler='dpmpp_2m_sde', n=n, w=0.5, guide='mnist_weak') for n in (10, 25)]
+MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25), dict(sampler='dpmpp_2m_sde', n=20, w=0.5), dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
 JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
-    mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, dict(sampler='ddim', n=10, w=0.25), dict(sampler='dpmpp_2m', n=25, w=0.25), dict(sampler='ddim', n=20, w=0.5), dict(sampler='ddim', n=20, w=1.)])
+    mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, *MILD])
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
 STAGES = dict( # name -> what differs from the packaged config, in each training
     swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN], mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN],
@@ -41,21 +42,21 @@ def judge_images(model, runs, num=2000):
     from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.metrics import score_images
     from diffusion_nbdev.model import load
-    precision = 'bf16' if bfloat16_pays() else '32'                              # as `diffusion sample` takes it
-    fast = torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bf16')
+    arithmetic = 'bf16' if bfloat16_pays() else '32'                             # as `diffusion sample` takes it
+    fast = torch.autocast('cpu', torch.bfloat16, enabled=arithmetic == 'bf16')
     c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
     for run in runs:
         guide = load(run['guide']) if 'guide' in run else None
         with fast: x = model.generate(num=num, c=c, seed=1, **{**run, 'guide': guide})
         score = score_images(x.clamp(0, 1), c)
-        run = {**dict(w=0.), **run, 'steps': run['n'], 'precision': precision}
+        run = {**dict(w=0.), **run, 'steps': run['n'], 'arithmetic': arithmetic}
         del run['n'], score['class_shares']
         out.append({**run, 'calls': model.calls, **{k: round(v, 5) if isinstance(v, float) else v for k, v in score.items()}})
         print(out[-1], flush=True)
     if c is None:
-        with fast: x = model.generate('ddim', n=20, eta=1., num=10_000, seed=2)
+        with fast: x = model.generate('dpmpp_2m_sde', n=50, num=10_000, seed=2)
         score = score_images(x.clamp(0, 1))
-        out.append(dict(w=0., sampler='ddim', eta=1., steps=20, precision=precision, calls=20, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
+        out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic, calls=50, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
         print(out[-1], flush=True)
     return out
 
