@@ -53,7 +53,7 @@ def judge_images(model, runs, num=2000):
         del run['n'], score['class_shares']
         out.append({**run, 'calls': model.calls, **{k: round(v, 5) if isinstance(v, float) else v for k, v in score.items()}})
         print(out[-1], flush=True)
-    if c is None:
+    if c is None and len(runs) > 1:
         with fast: x = model.generate('dpmpp_2m_sde', n=50, num=10_000, seed=2)
         score = score_images(x.clamp(0, 1))
         out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic, calls=50, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
