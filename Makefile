@@ -3,6 +3,7 @@
 # make slow    the cells and tests flagged slow
 # make soak    kill and resume a small training at random moments, 200 times
 # make mutate  plant faults in the package and show that the tests catch them
+# make bench   speed beside other libraries, into benchmarks/speed.json (a quarter of an hour, nothing else running)
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
 # make clean   remove what building leaves (.venv and run/ stay)
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --prefer-binary
 SETUP  := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test slow soak mutate export site docs quarto clean
+.PHONY: help demo test slow soak mutate bench export site docs quarto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +36,9 @@ soak: $(VENV)/.installed-dev
 
 mutate: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/speed.py
 
 export: $(VENV)/.installed-dev
 	@$(BIN)/nbdev_clean
