@@ -48,7 +48,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--cycles', type=int, default=200)
     p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--epochs', type=int, help='of the training (default: ten a cycle, more than a cycle gets through)')
+    p.add_argument('--epochs', type=int, help='of the training (default: fifteen a cycle, more than a cycle gets through)')
     p.add_argument('--minutes', type=float, default=60, help='no new kill after this time')
     p.add_argument('--out', default=str(ROOT/'tools'/'soak.json'))
     a = p.parse_args()
@@ -57,7 +57,7 @@ def main():
     import lightning.pytorch.loggers, diffusion_nbdev.unet # imported once, for all copies
     torch.set_num_threads(1)
     r, begun, home = random.Random(a.seed), time.time(), Path(tempfile.mkdtemp())
-    epochs = a.epochs or 10 * a.cycles
+    epochs = a.epochs or 15 * a.cycles
     kills, damaged, empty, slowest, steps = dict(SIGKILL=0, SIGTERM=0), 0, 0, 0., []
     folder, finished = home/'disturbed', False
     while sum(kills.values()) < a.cycles and time.time() - begun < 60 * a.minutes:
