@@ -1,18 +1,20 @@
 """The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
 
     python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
-    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle epochs quality guidance; these two need no data set
+    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle minutes epochs quality guidance; the last two need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
 
 ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
 middle    the same for two of them, training times from the middle or spread evenly
+minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many minutes of two cores: their processor time is counted,
+          trainings and judging on one thread each
 epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
 guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
 
 Samples are judged by the shipped classifier, against real test images. DIR holds the data set, as `diffusion fit --data.data_dir` has it.
 """
-import argparse, contextlib, importlib.metadata, json, platform, subprocess, sys, tempfile, time
+import argparse, contextlib, importlib.metadata, json, math, platform, subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +27,7 @@ from diffusion_nbdev.cli import bfloat16_pays
 from diffusion_nbdev.metrics import score_images
 from diffusion_nbdev.mnist import MNISTData
 from diffusion_nbdev.model import Model, Units, load, whole_file
-from diffusion_nbdev.schedules import cosine_schedule
+from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
 from diffusion_nbdev.training import LitDiffusion, fit, quiet
 from diffusion_nbdev.unet import UNet
 
@@ -72,27 +74,80 @@ def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0
             precision=precision or ('bf16-mixed' if bfloat16_pays() else '32-true'), limit_val_batches=0)
     return model
 
+def train_for(seconds, data_dir, **changes):
+    "The recipe with changes, for as many steps as fit into `seconds` of processor time: the averaged model, and what it took"
+    with tempfile.TemporaryDirectory() as tmp:
+        cost = {}
+        for steps in (5, 25):                                                    # what a step costs, in processor time
+            start = time.process_time()
+            train(data_dir, tmp, steps, **changes)
+            cost[steps] = time.process_time() - start
+        steps = max(1, round(seconds * 20 / (cost[25] - cost[5])))
+        start, wall = time.process_time(), time.perf_counter()
+        model = train(data_dir, tmp, steps, **changes)
+        took, wall = time.process_time() - start, time.perf_counter() - wall
+    return model, dict(updates=steps, images=steps * changes.get('batch', 64), weights=sum(p.numel() for p in model.net.parameters()), seconds=round(took, 1), wall=round(wall, 1))
+
 def ablation(args, names=tuple(VARIANTS)):
     rows = []
     for name in names:
-        changes = VARIANTS[name]
         if args.only and name not in args.only: continue
-        with tempfile.TemporaryDirectory() as tmp:
-            cost = {}
-            for steps in (5, 25):                                                # what a step costs, in processor time
-                start = time.process_time()
-                train(args.data, tmp, steps, **changes)
-                cost[steps] = time.process_time() - start
-            steps = max(1, round(args.seconds * 20 / (cost[25] - cost[5])))
-            start, wall = time.process_time(), time.perf_counter()
-            model = train(args.data, tmp, steps, **changes)
-            took, wall = time.process_time() - start, time.perf_counter() - wall
-        batch = changes.get('batch', 64)
-        rows.append(dict(name=name, updates=steps, images=steps * batch, weights=sum(p.numel() for p in model.net.parameters()), seconds=round(took, 1), wall=round(wall, 1), **judged(model, 'dpmpp_2m', 20, args.n)))
+        model, cost = train_for(args.seconds, args.data, **VARIANTS[name])
+        rows.append(dict(name=name, **cost, **judged(model, 'dpmpp_2m', 20, args.n)))
         print(json.dumps(rows[-1]), flush=True)
     return dict(seconds=args.seconds, rows=rows)
 
 def middle(args): return ablation(args, ('the recipe', 'times spread evenly'))
+
+# -- against others, trained equally long --------------------------------------------------------------
+
+class Peer(torch.nn.Module):
+    "diffusers' UNet2DModel, 2.5 million weights, with labels, as a net of ours: its times are 0 to T - 1"
+    n_classes = 10
+    def __init__(self):
+        super().__init__()
+        import diffusers
+        self.net = diffusers.UNet2DModel(sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128), norm_num_groups=8,
+                                         down_block_types=('DownBlock2D',) * 3, up_block_types=('UpBlock2D',) * 3, num_class_embeds=10)
+    def forward(self, xt, t, c=None): return self.net(xt, (t - 1).expand(len(xt)), class_labels=c, return_dict=False)[0]
+
+def train_diffusers(seconds, data_dir, lr, batch=64):
+    "Its documented loop for `seconds` of processor time: DDPMScheduler, AdamW, warm-up and cosine, EMAModel, bfloat16"
+    import diffusers
+    from diffusers.training_utils import EMAModel
+    data = MNISTData(data_dir=data_dir, batch_size=batch)
+    data.setup()
+    torch.manual_seed(0)
+    peer, noise, n, used, start, wall = Peer(), diffusers.DDPMScheduler(1000), 0, 0., time.process_time(), time.perf_counter()
+    adam, average = torch.optim.AdamW(peer.parameters(), lr, weight_decay=1e-6), EMAModel(peer.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    while used < seconds:
+        for x, c, *_ in data.train_dataloader():
+            if (used := time.process_time() - start) >= seconds: break
+            for group in adam.param_groups: group['lr'] = lr * min(1, (n + 1) / 200) * 0.5 * (1 + math.cos(math.pi * used / seconds))
+            eps, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
+            with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): out = peer.net(noise.add_noise(x, eps, t), t, class_labels=c, return_dict=False)[0]
+            torch.nn.functional.mse_loss(out.float(), eps).backward()
+            torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.)
+            adam.step()
+            adam.zero_grad()
+            average.step(peer.parameters())
+            n += 1
+    average.copy_to(peer.parameters())
+    return Model(peer.eval(), linear_schedule(T=1000), 'eps', data.units), dict(updates=n, images=n * batch, weights=sum(p.numel() for p in peer.parameters()), seconds=round(used, 1), wall=round(time.perf_counter() - wall, 1), lr=lr)
+
+TRAINERS = {'the recipe': train_for, 'a plain U-Net and its usual recipe': lambda seconds, data: train_for(seconds, data, **VARIANTS['a plain U-Net and its usual recipe']),
+            **{f"diffusers' UNet2DModel, lr {lr:g}": lambda seconds, data, lr=lr: train_diffusers(seconds, data, lr) for lr in (1e-4, 1e-3)}}
+
+def minutes(args):
+    rows = []
+    for name, trainer in TRAINERS.items():
+        if args.only and name not in args.only: continue
+        for k in args.minutes:
+            try: model, cost = trainer(120 * k, args.data)                       # two cores
+            except ImportError as e: print(f'{name}: {e.name} is not installed (pip install -e .[bench]): measuring the rest', file=sys.stderr); break
+            rows.append(dict(name=name, minutes=k, **cost, **judged(model, 'ddim', 50, args.n, eta=1.)))
+            print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
 
 def epochs(args):
     "Scores of the weights that a training keeps after each epoch."
@@ -135,14 +190,15 @@ def guidance(args):
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-PARTS = dict(ablation=ablation, middle=middle, epochs=epochs, quality=quality, guidance=guidance)
+PARTS = dict(ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', help='folder of the data set')
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
-    p.add_argument('--only', nargs='+', help='ablation: only these variants')
+    p.add_argument('--only', nargs='+', help='ablation, minutes: only these')
+    p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10], help='minutes: of two cores')
     p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch')
     p.add_argument('--seconds', type=float, default=600, help='ablation: processor time of each training')
     p.add_argument('--n', type=int, default=2000, help='samples')
@@ -157,6 +213,10 @@ def main():
         about = dict(command=' '.join(command), commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
                      versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile
+        if part == 'minutes': # and these rows are long in the making: those of other nets and times are kept
+            new = {(r['name'], r['minutes']) for r in result['rows']}
+            result['rows'] = [*(r for r in found.get(part, dict(rows=[]))['rows'] if (r['name'], r['minutes']) not in new), *result['rows']]
+            result['rows'].sort(key=lambda r: (list(TRAINERS).index(r['name']), r['minutes']))
         found[part] = dict(about=about, **result)
         with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
 
