@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TIMES', 'LOSSES', 'GRIDS', 'SAMPLERS', 'VARIANCES', 'draw_times', 'x0_weight', 'min_snr', 'diffusion_loss',
-           'posterior', 'evaluating', 'threshold', 'labels', 'denoiser', 'SeededNoise', 'grid', 'trailing_times',
-           'checked_times', 'noise_source', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var', 'ddpm', 'eps_error']
+           'posterior', 'evaluating', 'threshold', 'labels', 'known', 'denoiser', 'SeededNoise', 'grid',
+           'trailing_times', 'checked_times', 'noise_source', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var',
+           'ddpm', 'eps_error']
 
 # %% ../nbs/04_ddpm.ipynb #6babfaa4
 import contextlib, functools, inspect, math, numbers
@@ -66,12 +67,19 @@ def diffusion_loss(
     eps:Tensor|None=None,        # noise, shape (B, *); drawn if not given
     reduce:bool=True,            # mean over the batch?
     times:str='uniform',         # how drawn times are spread: a key of TIMES
+    guide:Callable|None=None,    # a weaker net of the same kind, to be trained away from
+    w:float=0.,                  # guidance weight that the net then has in itself; 0 without `guide`
 ) -> Tensor: # a scalar, or (B,) if not reduced
     "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
     t = draw_times(sched.T, len(x0), times=times).to(x0.device) if t is None else t
     eps = torch.randn_like(x0) if eps is None else eps
-    out = net(diffuse(sched, x0, t, eps), t, c)
-    each = choose(loss, LOSSES, 'loss')(out, target(sched, x0, eps, t, pred).to(out.dtype), reduction='none')
+    if (guide is not None) != (in_range('w', w, 0, math.inf) > 0): raise ValueError(f'guide and w > 0 go together: w = {w:g} and {"a" if guide is not None else "no"} guide')
+    xt = diffuse(sched, x0, t, eps)
+    out = net(xt, t, c)
+    goal = target(sched, x0, eps, t, pred).to(out.dtype)
+    if guide is not None:
+        with torch.no_grad(), evaluating(guide): goal = goal + w / (1 + w) * (out.detach() - guide(xt, t, known(guide, c)))
+    each = choose(loss, LOSSES, 'loss')(out, goal.to(out.dtype), reduction='none')
     each = each.flatten(1).mean(1)
     if weight is not None: each = each * like(weight(sched, t, pred), each)
     return each.mean() if reduce else each
@@ -125,6 +133,13 @@ def labels(
     if n_classes == 0: raise ValueError(f'label c = {c if isinstance(c, int) else torch.as_tensor(c).flatten()[0].item()}: this net knows no classes')
     return label_tensor(c, 2 ** 62 if n_classes is None else n_classes, B)
 
+def known(
+    net:Callable,   # a net; `n_classes` of 0 says that it knows no labels
+    c:Tensor|None,  # labels
+) -> Tensor|None: # the labels, or None for such a net
+    "Labels for a net that may know none"
+    return None if getattr(net, 'n_classes', None) == 0 else c
+
 # %% ../nbs/04_ddpm.ipynb #507516a7
 def denoiser(
     net:Callable,                    # net(xt, t, c) -> out
@@ -166,7 +181,7 @@ def denoiser(
             if guide is None:
                 both = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
                 with_c, without = x0_hat(net, torch.cat([xt, xt]), both, torch.cat([own, torch.full_like(own, -1)])).chunk(2)
-            else: with_c, without = x0_hat(net, xt, t, own), x0_hat(guide, xt, t, own if getattr(guide, 'n_classes', None) != 0 else None)
+            else: with_c, without = x0_hat(net, xt, t, own), x0_hat(guide, xt, t, known(guide, own))
         guided = with_c + like(w * inside.double(), xt) * (with_c - without)
         if rescale:
             std = lambda x: like(x.flatten(1).std(1), x)

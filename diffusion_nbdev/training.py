@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .ddpm import LOSSES, TIMES, SeededNoise, diffusion_loss, min_snr
-from .model import Model, Units, whole_file
+from .model import Model, Units, guide_net, load, whole_file
 from .schedules import choose, in_range
 
 # %% ../nbs/08_training.ipynb #d8b0213e
@@ -162,6 +162,8 @@ class LitDiffusion(L.LightningModule):
         times:str='uniform',     # how training times are spread: 'uniform' or 'logit_normal'
         drop_class:float=0.1,    # share of labels replaced by the null label, for guidance
         weight_decay:float=0.,   # decoupled, as in AdamW
+        guide:str|None=None,     # weights of a weaker net to train away from: a name or a file
+        w:float=0.,              # guidance weight that the net then has in itself
         seed:int=0,              # of every random choice in training
     ):
         super().__init__()
@@ -174,10 +176,13 @@ class LitDiffusion(L.LightningModule):
         in_range('weight_decay', weight_decay, 0, math.inf)
         if not isinstance(model, Model): raise ValueError(f'model is a {type(model).__name__}: must be a Model')
         self.save_hyperparameters(ignore='model')
+        if (guide is not None) != (in_range('w', w, 0, math.inf) > 0): raise ValueError(f'guide and w > 0 go together: guide = {guide}, w = {w:g}')
         self.model, self.weight = model, None if gamma is None else min_snr(gamma)
+        self._guide = () if guide is None else (guide_net(model, load(guide)),) # in a tuple: it isn't trained, averaged or saved
         _start(self)
 
     def _loss(self, x0, c, **options):
+        if self._guide: options.update(guide=self._guide[0].to(x0.device), w=self.hparams.w)
         return diffusion_loss(self.model.net, self.model.sched, x0, c, self.model.pred, self.hparams.loss, self.weight, **options)
 
     def _batch(self, batch): # x0, labels or None, row numbers or None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ('torch', 'lightning', 'matplotlib', 'numpy', 'jsonargparse')
+HEAVY = ('torch', 'lightning', 'matplotlib', 'numpy', 'jsonargparse', 'scipy')
 MATHEMATICS = ('schedules', 'oracles', 'unet', 'ddpm', 'ddim', 'metrics', 'model')
 
 def python(*args, cwd=None, timeout=240, **env):
@@ -33,7 +33,7 @@ def test_sampling_imports_no_lightning(tmp_path):
     make = ('from diffusion_nbdev.model import Model, Units; from diffusion_nbdev.unet import PointMLP; from diffusion_nbdev.schedules import cosine_schedule\n'
             'Model(PointMLP(width=16), cosine_schedule(50), data=Units([2], name="toy")).save("w.safetensors")\n'
             'from diffusion_nbdev.cli import main\nassert main("sample w.safetensors --n 10 --out x.pt".split()) == 0')
-    assert not imported(f'import os; os.chdir({str(tmp_path)!r})\n{make}') & {'lightning', 'matplotlib'}
+    assert not imported(f'import os; os.chdir({str(tmp_path)!r})\n{make}') & {'lightning', 'matplotlib', 'scipy'}
 
 def test_help_is_fast():
     fastest = lambda *args: min(seconds(*args) for _ in range(5))
