@@ -3,7 +3,7 @@
 # make slow    the cells and tests flagged slow
 # make soak    kill and resume a small training at random moments, 200 times
 # make mutate  plant faults in the package and show that the tests catch them
-# make bench   speed beside other libraries, into benchmarks/speed.json (a quarter of an hour, nothing else running)
+# make bench   speed beside other libraries, into benchmarks/speed.json (half an hour, nothing else running)
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
 # make clean   remove what building leaves (.venv and run/ stay)
@@ -37,7 +37,7 @@ soak: $(VENV)/.installed-dev
 mutate: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/speed.py
 
 export: $(VENV)/.installed-dev
@@ -77,6 +77,11 @@ $(VENV)/.installed-dev: $(SETUP) | $(VENV)/.made
 	@echo "Installing into $(VENV), with the tools for development (some minutes, the first time only) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@echo "Installing the libraries to compare with into $(VENV) ..."
+	@$(PIP) -e '.[dev,bench]'
+	@touch $@
 
 $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	@echo "Installing MLflow into $(VENV) ..."

@@ -27,7 +27,7 @@ setup(
     include_package_data=False,
     package_data={lib: ['py.typed', 'configs/*.yaml', 'weights/*.safetensors', 'weights/*.json']},
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split(), 'mlflow': cfg['mlflow_requirements'].split()},
+    extras_require={kind: cfg[f'{kind}_requirements'].split() for kind in ('dev', 'mlflow', 'bench')},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': [f'{lib}={lib}._modidx:d']},
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Developers', 'Intended Audience :: Science/Research',

@@ -21,7 +21,8 @@ from unittest import mock
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
+from peers import unet2d
 from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
 from diffusion_nbdev.cli import bfloat16_pays
 from diffusion_nbdev.metrics import score_images
@@ -106,9 +107,7 @@ class Peer(torch.nn.Module):
     n_classes = 10
     def __init__(self):
         super().__init__()
-        import diffusers
-        self.net = diffusers.UNet2DModel(sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128), norm_num_groups=8,
-                                         down_block_types=('DownBlock2D',) * 3, up_block_types=('UpBlock2D',) * 3, num_class_embeds=10)
+        self.net = unet2d(num_class_embeds=10)
     def forward(self, xt, t, c=None): return self.net(xt, (t - 1).expand(len(xt)), class_labels=c, return_dict=False)[0]
 
 def train_diffusers(seconds, data_dir, lr, batch=64):
@@ -144,7 +143,7 @@ def minutes(args):
         if args.only and name not in args.only: continue
         for k in args.minutes:
             try: model, cost = trainer(120 * k, args.data)                       # two cores
-            except ImportError as e: print(f'{name}: {e.name} is not installed (pip install -e .[bench]): measuring the rest', file=sys.stderr); break
+            except ImportError as e: print(f"{name}: {e.name} is not installed (pip install -e '.[bench]'): measuring the rest", file=sys.stderr); break
             rows.append(dict(name=name, minutes=k, **cost, **judged(model, 'ddim', 50, args.n, eta=1.)))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)

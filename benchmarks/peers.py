@@ -1,7 +1,7 @@
 """Nets and training steps of other libraries, as their documentation has them: what `speed.py` and `mnist.py` measure ours against.
 
 `PEERS` names them, each a function of (bfloat16, batch) that returns the net and a generator; every `next` of it is one optimiser step.
-`pip install -e .[bench]` installs them.
+`pip install -e '.[bench]'` installs them.
 """
 import torch
 
@@ -61,5 +61,5 @@ def available():
     "The peers that are installed; of the others, one line says which and how to get it"
     import importlib.util, sys
     found = {name: peer for name, peer in PEERS.items() if importlib.util.find_spec(name.split()[0].replace('-', '_'))}
-    for missing in sorted({name.split()[0] for name in PEERS.keys() - found.keys()}): print(f'{missing} is not installed (pip install -e .[bench]): measuring the rest', file=sys.stderr)
+    for missing in sorted({name.split()[0] for name in PEERS.keys() - found.keys()}): print(f"{missing} is not installed (pip install -e '.[bench]'): measuring the rest", file=sys.stderr)
     return found

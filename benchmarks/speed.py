@@ -1,14 +1,17 @@
 """How fast: training against a bare loop and against others' nets, sampling, start-up, memory. Ratios within one run are what counts.
 
-    python benchmarks/speed.py                          all parts, about a quarter of an hour on two cores, into benchmarks/speed.json
-    python benchmarks/speed.py --parts startup memory   only some of: train sample startup memory
+    python benchmarks/speed.py                          all parts, about half an hour on two cores, into benchmarks/speed.json
+    python benchmarks/speed.py --parts startup memory   only some of: train sample startup memory growth compile profile
     python benchmarks/speed.py --rounds 1 --steps 3     a minute, to see that it runs; give it another --out
 
 train    images a second, in float32 and bfloat16: `fit` with the digits' recipe, a bare loop over the same net and batches, a plain
-         full-resolution U-Net, and diffusers' UNet2DModel with its DDPMScheduler in the loop that diffusers documents
+         full-resolution U-Net, and the nets of other libraries (peers.py), at their documented channels and at as many weights as ours
 sample   seconds for a batch of digits: DDIM with 20 and 10 steps, the network calls in it alone, 1000 ancestral steps of the plain U-Net
 startup  seconds from the shell prompt: `python -c pass`, `import torch`, `diffusion --help`, `import diffusion_nbdev.all`, one point
 memory   largest resident set of a process that trains, that draws 100,000 points, that draws 10,000 digits
+growth   how cost grows: with batch, side of the image and channels in training, with steps and samples in sampling, with processes
+compile  `--compile`: what it costs once, what it saves each call, and after how many samples it has paid
+profile  where the time of a training step and of a sampling step goes, by operator
 
 What is compared runs in turn, A B C A B C, and the medians are kept with the smallest and the largest. Nothing else should be running.
 """
@@ -16,7 +19,9 @@ import argparse, contextlib, importlib.metadata, json, os, platform, statistics,
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
+os.environ['TQDM_DISABLE'] = '1'
+from peers import available
 
 def interleaved(jobs, rounds):
     "Seconds of each job, job by job in turn: name -> median, smallest, largest"
@@ -81,27 +86,22 @@ def train(args):
     def ours(recipe, autocast):
         n = net(recipe)
         return timed_loop(lambda x, c: diffusion_loss(n, sched, x, c, 'v'), n.parameters(), autocast, args.steps, batch)
-    weights.update({'digits': net(NET), 'plain': net(PLAIN)})
-    jobs = {}
+    def theirs(name, peer, autocast):
+        torch.manual_seed(0)
+        net, steps = peer(autocast, batch)
+        weights[name] = sum(p.numel() for p in net.parameters())
+        for _ in range(5): next(steps)
+        start = time.perf_counter()
+        for _ in range(args.steps): next(steps)
+        return args.steps * batch / (time.perf_counter() - start)
+    weights.update({name: sum(p.numel() for p in net(recipe).parameters()) for name, recipe in dict(digits=NET, plain=PLAIN).items()})
+    jobs, others = {}, available()
     for precision, autocast in (('float32', False), *([('bfloat16', True)] if bfloat16_pays() else [])):
         jobs |= {f'fit, {precision}': lambda a=autocast: timed_fit(net(NET), 'bf16-mixed' if a else '32-true', args.steps, batch),
                  f'bare loop, {precision}': lambda a=autocast: ours(NET, a),
-                 f'plain U-Net, {precision}': lambda a=autocast: ours(PLAIN, a)}
-        try: import diffusers
-        except ImportError: print('diffusers is not installed (pip install diffusers): measuring the rest', file=sys.stderr); continue
-        peer = lambda: diffusers.UNet2DModel(sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128), norm_num_groups=8,
-                                             down_block_types=('DownBlock2D',) * 3, up_block_types=('UpBlock2D',) * 3)
-        weights['diffusers'] = peer()
-        noise = diffusers.DDPMScheduler(1000)
-        def theirs(autocast):
-            torch.manual_seed(0)
-            n = peer()
-            def loss(x, c):
-                eps, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
-                return torch.nn.functional.mse_loss(n(noise.add_noise(x, eps, t), t, return_dict=False)[0], eps)
-            return timed_loop(loss, n.parameters(), autocast, args.steps, batch)
-        jobs[f'diffusers UNet2DModel, {precision}'] = lambda a=autocast: theirs(a)
-    return dict(unit='images a second', batch=batch, weights={k: sum(p.numel() for p in n.parameters()) for k, n in weights.items()}, found=interleaved(jobs, args.rounds))
+                 f'plain U-Net, {precision}': lambda a=autocast: ours(PLAIN, a),
+                 **{f'{name}, {precision}': lambda p=peer, a=autocast, n=name: theirs(n, p, a) for name, peer in others.items()}}
+    return dict(unit='images a second', batch=batch, weights=weights, found=interleaved(jobs, args.rounds))
 
 # -- sampling ------------------------------------------------------------------------------------------
 
@@ -140,9 +140,9 @@ def sample(args):
 
 ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'TQDM_DISABLE': '1'}
 
-def process(*args, cwd): # seconds, and what it printed as errors
+def process(*args, cwd, **env): # seconds, and what it printed as errors
     start = time.perf_counter()
-    p = subprocess.run([sys.executable, *args], cwd=cwd, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    p = subprocess.run([sys.executable, *args], cwd=cwd, env={**ENV, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if p.returncode: sys.exit(f'{" ".join(args)}: {p.stderr[-2000:]}')
     return time.perf_counter() - start, p.stderr
 
@@ -168,7 +168,99 @@ def memory(args):
              'sample 10,000 digits': ('-m', 'diffusion_nbdev', 'sample', 'mnist_uncond', '--n', '10000', '--steps', '5', '--out', 'x.npz')}
     with tempfile.TemporaryDirectory() as tmp: return dict(unit='MB, largest resident set', found=interleaved({name: lambda line=line: int(process('-c', PEAK, *line, cwd=tmp)[1].split()[-1]) / 1024 for name, line in lines.items()}, 1))
 
-PARTS = dict(train=train, sample=sample, startup=startup, memory=memory)
+# -- growth, compilation, profile ----------------------------------------------------------------------
+
+def growth(args):
+    import torch
+    from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.ddpm import diffusion_loss
+    from diffusion_nbdev.model import load
+    from diffusion_nbdev.schedules import cosine_schedule
+    from diffusion_nbdev.unet import UNet
+    fast, sched, model = bool(bfloat16_pays()), cosine_schedule(1000), load('mnist_uncond')
+    def step(batch=64, side=28, channels=NET['channels']):
+        torch.manual_seed(0)
+        net, x = UNet(channels=channels, patch=2), torch.randn(batch, 1, side, side)
+        adam = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
+        def run():
+            start = time.perf_counter()
+            with torch.autocast('cpu', torch.bfloat16, enabled=fast): loss = diffusion_loss(net, sched, x)
+            loss.backward()
+            adam.step()
+            adam.zero_grad()
+            return time.perf_counter() - start
+        run()
+        return lambda: statistics.median(run() for _ in range(max(3, args.steps // 5)))
+    def draw(num=64, n=10):
+        def run():
+            start = time.perf_counter()
+            with torch.autocast('cpu', torch.bfloat16, enabled=fast): model.generate('ddim', n=n, num=num)
+            return time.perf_counter() - start
+        return run
+    def processes(k): # what 20 steps of each process take, start-up taken off
+        line = ['-m', 'diffusion_nbdev', 'fit', '--config', 'mnist_cond', '--data.name', 'digits', '--trainer.accelerator', 'cpu', '--trainer.devices', str(k), '--trainer.strategy', 'ddp',
+                '--trainer.callbacks', 'null', '--pictures', '0', '--trainer.limit_val_batches', '0', '--trainer.enable_progress_bar', 'false', '--trainer.max_epochs', '50', '--trainer.max_steps']
+        with tempfile.TemporaryDirectory() as tmp: return process(*line, '40', cwd=tmp, OMP_NUM_THREADS='1')[0] - process(*line, '20', cwd=tmp, OMP_NUM_THREADS='1')[0]
+    jobs = {**{f'training step, batch {b}': step(batch=b) for b in (16, 64, 256)}, **{f'training step, {s} x {s} pixels': step(16, s) for s in (14, 28, 56)},
+            **{f'training step, channels {c}': step(channels=c) for c in ((24, 48, 64), (48, 96, 128), (96, 192, 256))},
+            **{f'64 samples, {n} steps': draw(n=n) for n in (5, 10, 20)}, **{f'{num} samples, 10 steps': draw(num) for num in (128, 256)},
+            **{f'20 training steps in each of {k} process{"es" * (k > 1)} of one thread': lambda k=k: processes(k) for k in (1, 2)}}
+    return dict(unit='seconds', found=interleaved(jobs, args.rounds))
+
+def compiled(args):
+    import torch
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.model import load
+    model, batch = load('mnist_uncond'), 167                                     # 2 ** 17 numbers, as `generate` takes them
+    z, t, out = torch.randn(batch, 1, 28, 28), torch.tensor([500]), {}
+    def call(net):
+        def run():
+            start = time.perf_counter()
+            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): net(z, t)
+            return time.perf_counter() - start
+        return run
+    plain, fused = call(model.net), call(torch.compile(model.net))
+    plain()
+    try: first = fused()
+    except Exception as e: sys.exit(f'compile: this machine cannot ({str(e).splitlines()[0]})')
+    found = interleaved({'a network call': plain, 'a compiled network call': fused}, max(args.rounds, 5))
+    saved = found['a network call']['median'] - found['a compiled network call']['median']
+    calls = (first - found['a compiled network call']['median']) / saved if saved > 0 else None
+    print(f'compiling takes {first:.1f} s, pays after {calls and round(calls)} calls')
+    return dict(unit='seconds', batch=batch, first=first, calls_to_pay=calls, samples_to_pay=calls and calls * batch / 20, steps=20, found=found)
+
+def profile(args):
+    import torch
+    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.ddim import ddim
+    from diffusion_nbdev.ddpm import SeededNoise, diffusion_loss, last
+    from diffusion_nbdev.model import load
+    from diffusion_nbdev.schedules import cosine_schedule
+    from diffusion_nbdev.unet import UNet
+    fast, sched, model = bool(bfloat16_pays()), cosine_schedule(1000), load('mnist_uncond')
+    torch.manual_seed(0)
+    net, x = UNet(**NET), torch.randn(64, 1, 28, 28)
+    c, adam, f = torch.arange(64) % 10, torch.optim.AdamW(net.parameters(), 1e-3, fused=True), model.denoiser()
+    def train_step():
+        with torch.autocast('cpu', torch.bfloat16, enabled=fast): loss = diffusion_loss(net, sched, x, c)
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+    def sample_steps():
+        with torch.autocast('cpu', torch.bfloat16, enabled=fast): last(ddim(f, model.sched, SeededNoise(0)(x, 0), n=20, eta=1., noise=SeededNoise(0)))
+    out = {}
+    for name, job, times in (('a training step, batch 64', train_step, args.steps), ('20 steps of DDIM, batch 64, eta = 1', sample_steps, max(1, args.steps // 5))):
+        job()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
+            for _ in range(times): job()
+        rows = sorted(p.key_averages(), key=lambda r: -r.self_cpu_time_total)
+        total = sum(r.self_cpu_time_total for r in rows)
+        out[name] = [dict(operator=r.key, share=round(r.self_cpu_time_total / total, 4), calls=round(r.count / times, 1)) for r in rows[:12]]
+        for r in out[name]: print(f"{r['operator']:50s}{r['share']:7.1%}{r['calls']:8.1f}", flush=True)
+    return dict(unit='share of the processor time in operators', found=out)
+
+PARTS = dict(train=train, sample=sample, startup=startup, memory=memory, growth=growth, compile=compiled, profile=profile)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,7 +278,7 @@ def main():
         about = dict(command=f'python benchmarks/speed.py --parts {part} --rounds {args.rounds} --steps {args.steps}', seed=0, seconds=round(time.perf_counter() - start),
                      commit=subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
                      machine=f'{platform.machine()}, {torch.get_num_threads()} threads, {bfloat16_pays() or "no fast bfloat16"}', versions={})
-        for name in ('torch', 'lightning', 'numpy', 'diffusers'):
+        for name in ('torch', 'lightning', 'numpy', 'diffusers', 'denoising-diffusion-pytorch', 'smalldiffusion'):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError): about['versions'][name] = importlib.metadata.version(name)
         found = json.loads(args.out.read_text()) if args.out.exists() else {}
         found[part] = dict(about=about, **result)
