@@ -208,8 +208,8 @@ def main():
         start = time.perf_counter()
         result = PARTS[part](args)
         commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part in ('ablation', 'middle', 'epochs') else []), '--n', str(args.n)]
-        about = dict(command=' '.join(command), commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
+        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part in ('ablation', 'middle', 'minutes', 'epochs') else []), '--n', str(args.n)]
+        about = dict(command=' '.join(command), seed=0, commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
                      versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile
         if part == 'minutes': # and these rows are long in the making: those of other nets and times are kept

@@ -29,7 +29,7 @@ def interleaved(jobs, rounds):
     for _ in range(rounds):
         for name, job in jobs.items(): found[name].append(job())
     out = {name: dict(median=statistics.median(v), low=min(v), high=max(v), rounds=rounds) for name, v in found.items()}
-    for name, v in out.items(): print(f"{name:<44}{v['median']:10.4f}  ({v['low']:.4f} to {v['high']:.4f})", flush=True)
+    for name, v in out.items(): print(f"{name if isinstance(name, str) else ': '.join(name):<60}{v['median']:10.4f}  ({v['low']:.4f} to {v['high']:.4f})", flush=True)
     return out
 
 # -- training ------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def sample(args):
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
     from diffusion_nbdev.unet import UNet
-    model, batch, T = load('mnist_uncond'), 64, 1000
+    model, batch, T = load('mnist_uncond'), 128, 1000                           # as `generate` takes digits
     torch.manual_seed(0)
     plain = UNet(channels=(32, 64, 128), blocks=2).eval()
     z = torch.randn(batch, 1, 28, 28)
@@ -202,17 +202,18 @@ def growth(args):
         line = ['-m', 'diffusion_nbdev', 'fit', '--config', 'mnist_cond', '--data.name', 'digits', '--trainer.accelerator', 'cpu', '--trainer.devices', str(k), '--trainer.strategy', 'ddp',
                 '--trainer.callbacks', 'null', '--pictures', '0', '--trainer.limit_val_batches', '0', '--trainer.enable_progress_bar', 'false', '--trainer.max_epochs', '50', '--trainer.max_steps']
         with tempfile.TemporaryDirectory() as tmp: return process(*line, '40', cwd=tmp, OMP_NUM_THREADS='1')[0] - process(*line, '20', cwd=tmp, OMP_NUM_THREADS='1')[0]
-    jobs = {**{f'training step, batch {b}': step(batch=b) for b in (16, 64, 256)}, **{f'training step, {s} x {s} pixels': step(16, s) for s in (14, 28, 56)},
-            **{f'training step, channels {c}': step(channels=c) for c in ((24, 48, 64), (48, 96, 128), (96, 192, 256))},
-            **{f'64 samples, {n} steps': draw(n=n) for n in (5, 10, 20)}, **{f'{num} samples, 10 steps': draw(num) for num in (128, 256)},
-            **{f'20 training steps in each of {k} process{"es" * (k > 1)} of one thread': lambda k=k: processes(k) for k in (1, 2)}}
-    return dict(unit='seconds', found=interleaved(jobs, args.rounds))
+    groups = {'batch of a training step': {str(b): step(batch=b) for b in (16, 64, 256)}, 'side of its images, batch 16': {f'{s} pixels': step(16, s) for s in (14, 28, 56)},
+              'channels of its net': {str(c): step(channels=c) for c in ((24, 48, 64), (48, 96, 128), (96, 192, 256))},
+              'steps, 64 samples': {str(n): draw(n=n) for n in (5, 10, 20)}, 'samples, 10 steps': {str(num): draw(num) for num in (64, 128, 256)},
+              'processes of one thread, 20 training steps in each': {str(k): lambda k=k: processes(k) for k in (1, 2)}}
+    found = interleaved({(group, name): job for group, jobs in groups.items() for name, job in jobs.items()}, args.rounds)
+    return dict(unit='seconds', found={group: {name: found[group, name] for name in jobs} for group, jobs in groups.items()})
 
 def compiled(args):
     import torch
     from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.model import load
-    model, batch = load('mnist_uncond'), 167                                     # 2 ** 17 numbers, as `generate` takes them
+    model, batch = load('mnist_uncond'), 128                                     # as `generate` takes digits
     z, t, out = torch.randn(batch, 1, 28, 28), torch.tensor([500]), {}
     def call(net):
         def run():
