@@ -109,7 +109,8 @@ def _generate(self:Model,
     sampler = choose(sampler, SAMPLERS, 'sampler') if isinstance(sampler, str) else sampler
     in_range('num', num, 1, whole=True)
     each = math.prod(self.data.shape)
-    size = min(num, max(1, 2 ** 17 // each) if batch_size is None else in_range('batch_size', batch_size, 1, whole=True))
+    size, block = max(1, 2 ** 17 // each), SeededNoise.block
+    size = min(num, size - size % block or size if batch_size is None else in_range('batch_size', batch_size, 1, whole=True)) # noise is drawn in whole blocks
     c = labels(c, num, self.n_classes)
     if n is not None: options['n'] = n
     out = torch.empty(num, *self.data.shape, dtype=self.dtype)
