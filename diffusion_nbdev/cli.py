@@ -9,9 +9,9 @@ __all__ = ['HERE', 'ENDINGS', 'PRECISIONS', 'REAL', 'ALLOWED', 'CLASSES', 'DEMO'
            'draw_samples', 'figure', 'sample', 'progress', 'real_data', 'several', 'point_judge', 'image_judge',
            'evaluate', 'card', 'bfloat16_pays', 'experiment_class', 'experiment', 'with_config', 'checked_classes',
            'lit_maker', 'step_bar', 'mended', 'terminated', 'run_name', 'calm', 'readable', 'resumed', 'begin', 'fit',
-           'measure', 'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word', 'number',
-           'whole', 'bound', 'pair', 'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list', 'add_init',
-           'add_card', 'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
+           'measure', 'own_net', 'same_net', 'curve', 'draw_demo', 'one_thread', 'demo', 'Parser', 'number_or_word',
+           'number', 'whole', 'bound', 'pair', 'truth', 'add_drawing', 'add_sample', 'add_evaluate', 'add_list',
+           'add_init', 'add_card', 'add_demo', 'make_parser', 'expected', 'say', 'run', 'main']
 
 # %% ../nbs/91_cli.ipynb #82b1a4c7
 import argparse, contextlib, difflib, functools, importlib, json, math, os, re, signal, sys, tempfile, time, warnings
@@ -679,7 +679,8 @@ def measure(
             from diffusion_nbdev.model import find_weights, load
             if path is None and name not in cards(): raise ValueError(f'{command} which weights? none are shipped for {name!r}: --ckpt_path with a run, a .safetensors or a .ckpt file')
             found = find_weights(path or name)
-            same_net(cli.model.model, load(found), found)
+            if path is None: cli.model.model.net = own_net(load(found), name, argv)
+            else: same_net(cli.model.model, load(found), found)
             print(f"weights   {f'{name}, shipped with the package' if path is None else found}", file=sys.stderr)
             path = None
         else: readable(path)
@@ -687,17 +688,26 @@ def measure(
         with interruptible(): results = getattr(cli.trainer, command)(cli.model, cli.datamodule, ckpt_path=path, weights_only=True, verbose=False)
     if cli.trainer.is_global_zero: print(json.dumps(results[0], indent=1))
 
+def own_net(
+    loaded, # shipped weights
+    name,   # of them
+    argv,   # arguments
+): # their net
+    "Shipped weights may be larger than what the config trains; a ValueError if another net was asked for"
+    for a in argv:
+        if a.startswith('--model.net'): raise ValueError(f'{a}: the shipped weights {name} bring their own net: leave it out, or say which weights by --ckpt_path')
+    return loaded.net
+
 def same_net(
     model,  # as the config describes it
     loaded, # from a weights file
     path,   # of that file
 ):
-    "Put loaded weights into the config's model; a ValueError if they belong to another one"
-    want, have = ({k: tuple(v.shape) for k, v in m.net.state_dict().items()} for m in (model, loaded))
-    for k in sorted(want.keys() | have.keys()):
-        if want.get(k) != have.get(k): raise ValueError(f"{path}: weights of another net than the config's: {k} is {have.get(k, 'missing')}, the config's {want.get(k, 'has none')}")
+    "Put loaded weights into the config's model, which may have more blocks (see `grow`); a ValueError if they belong to another one"
+    from diffusion_nbdev.unet import grow
     if loaded.pred != model.pred: raise ValueError(f"{path}: weights that predict {loaded.pred}, the config says {model.pred}")
-    model.net.load_state_dict(loaded.net.state_dict())
+    try: grow(model.net, loaded.net.state_dict())
+    except ValueError as e: raise ValueError(f"{path}: {e}, as the config says") from None
 
 # %% ../nbs/91_cli.ipynb #658a9376
 DEMO = ['--trainer.max_epochs', '18', '--pictures', '0', '--ema', '0.995'] # what is shorter than in the packaged config

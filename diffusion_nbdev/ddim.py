@@ -98,7 +98,7 @@ def ddim_invert(
     x0:Tensor,                        # data, shape (B, *)
     n:int=100,                        # number of steps of the way back, 1..T
     times:Callable|str|list='uniform',# a grid, its name, or n + 1 falling times, as for `ddim`
-    refine:int=1,                     # extra network calls a step to solve for x_t
+    refine:int=1,                     # extra network calls a step to solve for x_t; 1 is best where the noise grows fast
 ) -> Run: # states from data to noise
     "The starting noise from which `ddim` would make `x0`: its steps undone one by one"
     in_range('refine', refine, 0, whole=True)

@@ -152,7 +152,7 @@ def denoiser(
     interval:tuple|None=None,        # guide only at times t with interval[0] <= t <= interval[1]
     rescale:float=0.,                # share of the guided estimate that gets the standard deviation of the unguided one
     guide:Callable|None=None,        # a weaker net of the same kind, to be guided away from in the place of the null label
-) -> Callable: # f(xt, t) -> x0_hat, with f.calls = network calls each time
+) -> Callable: # f(xt, t) -> x0_hat, with f.calls = network calls of the last answer, and before it of the dearest
     "A function from states to estimates of the clean data, from any net"
     choose(pred, PREDS, 'prediction')
     in_range('w', w, -1, math.inf)
@@ -177,6 +177,7 @@ def denoiser(
         own = own if own is None else own.to(xt.device)
         inside = torch.as_tensor((lo <= t) & (t <= hi)) if w else torch.tensor(False)
         with evaluating(net), evaluating(guide):
+            f.calls = 1 + inside.any().item()
             if not inside.any(): return threshold(x0_hat(net, xt, t, own), clip, quantile)
             if guide is None:
                 both = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
@@ -261,12 +262,12 @@ def noise_source(
 class Run:
     "A sampler at work: an iterator over states that counts the steps and the network calls made so far"
     def __init__(self, start:Callable, f:Callable, times:list):
-        self.times, self.step, self.calls, self._cost, self._f = times, -1, 0, getattr(f, 'calls', 1), f
+        self.times, self.step, self.calls, self._f = times, -1, 0, f
         self._states = start(self._watched)
 
     def _watched(self, xt, t): # f, counted, and its answer looked at
         x0 = self._f(xt, t)
-        self.calls += self._cost
+        self.calls += getattr(self._f, 'calls', 1)
         where = f'step {self.step} of {len(self.times) - 1}, at time {t if not torch.is_tensor(t) else t.flatten()[0].item():g}, network call {self.calls}'
         if not torch.is_tensor(x0) or x0.shape != xt.shape: raise ValueError(f'{where}: the denoiser returned {tuple(getattr(x0, "shape", ())) or type(x0).__name__} for states of shape {tuple(xt.shape)}')
         if not x0.isfinite().all(): raise ValueError(f'{where}: the denoiser returned a value that is not finite')

@@ -173,8 +173,9 @@ def _version():
     except importlib.metadata.PackageNotFoundError: return 'unknown'
 
 def _save(self:Model,
-    path:str|Path, # where to, ending in .safetensors
-    **facts,       # what else the card shall say: training, metrics, ...
+    path:str|Path,   # where to, ending in .safetensors
+    half:bool=False, # numbers of 16 bits in the file, from which `load` makes 32 again?
+    **facts,         # what else the card shall say: training, metrics, ...
 ) -> Path:
     "Write net, schedule, parameterisation, units and card to one safetensors file, whole or not at all"
     path = Path(path)
@@ -182,7 +183,9 @@ def _save(self:Model,
     if getattr(self.net, 'recipe', None) is None: raise ValueError(f'net is a {type(self.net).__name__}, which does not record how it was made: decorate its class with @recorded')
     sched = self.sched.recipe or schedule_from_betas(self.sched.beta(torch.arange(1, self.sched.T + 1))).recipe
     tensors = {k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}
-    card = {**self.card, **facts, **dict(format=FORMAT, package=_version(), net=self.net.recipe, sched=sched, pred=self.pred, data=dataclasses.asdict(self.data), sha256=digest(tensors))}
+    if half: tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    if not all(v.isfinite().all() for v in tensors.values()): raise ValueError(f'{path}: a weight is not finite{", or too large for 16 bits" if half else ""}')
+    card = {**self.card, **facts, **dict(format=FORMAT, package=_version(), net=self.net.recipe, sched=sched, pred=self.pred, half=half, data=dataclasses.asdict(self.data), sha256=digest(tensors))}
     with whole_file(path) as beside: beside.write_bytes(safetensors.torch.save(tensors, metadata=dict(card=json.dumps(card))))
     self.card = card
     return path
@@ -259,7 +262,7 @@ def from_card(
         if want.get(k) != have.get(k): raise ValueError(f"{path}: weights of another net: {k} is {have.get(k, 'missing')}, the net has {want.get(k, 'no such tensor')}")
     net.load_state_dict(tensors)
     dtypes = {v.dtype for v in tensors.values() if v.is_floating_point()}
-    model = Model(net.to(dtypes.pop()) if len(dtypes) == 1 else net, sched, card['pred'], units).eval()
+    model = Model(net.to(dtypes.pop()) if len(dtypes) == 1 and not card.get('half') else net, sched, card['pred'], units).eval()
     model.card = card
     return model
 

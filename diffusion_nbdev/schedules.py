@@ -254,7 +254,7 @@ def sigmoid_schedule(
     tau:float=1.,         # temperature: larger is flatter
     beta_max:float=0.999, # betas are cut here
 ) -> Schedule:
-    "alpha_bar as a logistic curve stretched to run from 1 to 0, Jabri et al. 2022, algorithm 1"
+    "alpha_bar as a logistic curve stretched to run from 1 to 0, Jabri et al. 2022; in this form algorithm 1 of Chen 2023"
     in_range('tau', tau, 0, 1e6, inside=True)
     if not start < end: raise ValueError(f'start = {start:g}: must be below end = {end:g}')
     sig = lambda x: torch.sigmoid(torch.as_tensor(x / tau, dtype=torch.float64))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'UPSAMPLE', 'time_features', 'Embedding', 'FiLM', 'group_norm', 'zero', 'ResBlock', 'Attention', 'UNet',
-           'PointMLP']
+           'grow', 'PointMLP']
 
 # %% ../nbs/03_unet.ipynb #36025391
 import math
@@ -206,6 +206,21 @@ class UNet(nn.Module):
             h = torch.cat([h, k], 1) if self.skip == 'cat' else h + k
             for block in stage: h = block(h, e)
         return F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)[..., :H, :W].to(xt.dtype)
+
+# %% ../nbs/03_unet.ipynb #unet-grow
+def grow(
+    net:nn.Module,              # as it starts: a U-Net with as many blocks as the smaller one, or more
+    weights:dict[str, Tensor],  # of the smaller one: its `state_dict()`
+) -> nn.Module: # the same net, which now answers as the smaller one does
+    "Start a deeper U-Net from the weights of a shallower one, eq-unet-grow; ValueError if they are of another net"
+    idle = lambda m: isinstance(m, ResBlock) and isinstance(m.way, nn.Identity) and not m.conv2.weight.any() and not m.conv2.bias.any()
+    new = {f'{name}.{k}' for name, m in net.named_modules() if idle(m) and not any(w.startswith(f'{name}.') for w in weights) for k in m.state_dict()}
+    want, have = ({k: tuple(v.shape) for k, v in d.items() if k not in new} for d in (net.state_dict(), weights))
+    for k in sorted(want.keys() | have.keys()):
+        if want.get(k) != have.get(k): raise ValueError(f"weights of another net: {k} is {have.get(k, 'missing')}, this one's {want.get(k, 'has none')}")
+    net.load_state_dict(weights, strict=False)
+    return net
+
 
 # %% ../nbs/03_unet.ipynb #d7e74f43
 @recorded

@@ -1,7 +1,8 @@
 """Train the weights that ship with the package, judge them, and write them with a card that says all of it.
 
     python tools/ship.py swissroll                train by the packaged config, judge, write
-    python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done; one FOLDER for each of its stages
+    python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done; one FOLDER for each of its stages,
+                                                  or weights that have some of them behind them
     python tools/ship.py mnist_cond --data DIR    the same for digits; MNIST is in DIR, or goes there
     python tools/ship.py digit_classifier --data DIR   train the classifier that judges digits; MNIST is in DIR, or goes there
 
@@ -20,8 +21,10 @@ JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
     mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, *MILD])
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
+DEEPER = ['--model.net.blocks', '2', '--model.lr', '2e-3', '--trainer.max_epochs'] # a third, with twice as many blocks
 STAGES = dict( # name -> what differs from the packaged config, in each training
-    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN], mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN],
+    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN, [*DEEPER, '16', '--model.guide', 'mnist_weak', '--model.w', '0.25']],
+    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN, [*DEEPER, '12']],
     mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']])
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
@@ -67,8 +70,10 @@ def commands(name):
 def training_facts(models, name, data):
     "What the card says about the training, in all its stages, beyond what the last run says"
     from diffusion_nbdev.model import digest
-    stages = [{k: m.card['training'][k] for k in ('steps', 'epochs', 'seconds')} for m in models]
-    facts = {**models[-1].card['training'], **{k: sum(s[k] for s in stages) for k in ('steps', 'epochs', 'seconds')}, 'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
+    keys = ('steps', 'epochs', 'seconds')
+    stages = [{k: s[k] for k in keys} for m in models for s in m.card['training'].get('stages', [m.card['training']])]
+    if len(stages) != len(STAGES[name]): raise SystemExit(f'{name} is trained in {len(STAGES[name])} stages, --run names {len(stages)}')
+    facts = {**models[-1].card['training'], **{k: sum(s[k] for s in stages) for k in keys}, 'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
     if len(stages) > 1: facts['stages'] = stages
     if name == 'swissroll': return facts
     from diffusion_nbdev.mnist import MNISTData
@@ -158,10 +163,11 @@ def main():
         cli.main([*line, *(['--data.data_dir', args.data] if args.data else [])])
         runs.append(max((ROOT/'run'/line[2]).glob('version_*'), key=lambda p: p.stat().st_mtime))
     models = [model.load(run) for run in runs]
-    m = models[-1]
+    m, half = models[-1], args.name.startswith('mnist')
+    if half: m.net.half().float()                                                # as it will be read
     from diffusion_nbdev.swissroll import swissroll
     scores = judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll' else judge_images(m, JUDGED[args.name])
-    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', training=training_facts(models, args.name, args.data), metrics=scores)
+    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', half=half, training=training_facts(models, args.name, args.data), metrics=scores)
     with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
     print(path)
 
