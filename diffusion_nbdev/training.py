@@ -236,7 +236,7 @@ LitDiffusion.test_step = lambda self, batch, batch_idx: _held_out_step(self, bat
 class EMA(WeightAveraging):
     "Exponential moving average of the weights; the average is what is validated, saved and sampled"
     def __init__(self,
-        decay:float=0.999, # of the average per step, reached after about 10 / (1 - decay) steps
+        decay:float=0.999, # of the average per step, reached after about 9 / (1 - decay) steps
     ):
         in_range('decay', decay, 0, 1, inside=True)
         def update(averages, weights, k):
@@ -417,6 +417,7 @@ class BadNumbers(L.Callback):
         else: bad = bad | ~largest.isfinite()
         fused = optimizer.defaults.get('fused')
         if fused and not scaled: optimizer.found_inf = bad.float()
+        elif not scaled and bad: pl_module.zero_grad() # without gradients Adam steps nowhere
         self.watched.append((trainer.global_step + 1, bad, loss, largest, self.rows))
         self.losses, self.rows = [], []
         if bad.device.type == 'cpu' or not fused or len(self.watched) >= self.every: self.look()
