@@ -56,7 +56,7 @@ def tiles(x, side):
     g = Image.fromarray(image_grid(x, pad=2).numpy())
     return g.resize((side, side), Image.NEAREST)
 
-def animation(path, side=300, frames=40, hold=25):
+def animation(path, side=300, frames=28, hold=25):
     "Noise becoming a Swiss roll, and digits: one panel for each, side by side."
     roll = states('swissroll', 1200, frames - 1)
     fill = colours(roll[-1])
@@ -78,7 +78,7 @@ def animation(path, side=300, frames=40, hold=25):
     palette = Image.new('P', (1, 1))
     palette.putpalette(table)
     film = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in film]
-    times = [700] + [60] * (len(film) - 2) + [hold * 100]
+    times = [700] + [85] * (len(film) - 2) + [hold * 100]
     film[0].save(path, save_all=True, append_images=film[1:], duration=times, loop=0, optimize=True, disposal=1)
 
 def font(size, bold=False):

@@ -21,10 +21,10 @@ JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
     mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, *MILD])
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
-DEEPER = ['--model.net.blocks', '2', '--model.lr', '2e-3', '--trainer.max_epochs'] # a third, with twice as many blocks
+AWAY = ['--model.guide', 'mnist_weak', '--model.lr', '1e-3', '--trainer.max_epochs', '4', '--model.w'] # a third and short one, with guidance trained in
 STAGES = dict( # name -> what differs from the packaged config, in each training
-    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN, [*DEEPER, '16', '--model.guide', 'mnist_weak', '--model.w', '0.25']],
-    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN, [*DEEPER, '12']],
+    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN, [*AWAY, '0.35']],
+    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24'], AGAIN, [*AWAY, '0.07']],
     mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']])
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
