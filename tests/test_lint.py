@@ -83,6 +83,7 @@ BAD = [  # rule, cells, what the finding says
     ('figure', [py(FIG)], 'no picture is stored'),
     ('figure', [py(FIG, picture()), py(FIG, picture())], 'already in'),
     ('figure', [md('![](x.png)')], 'no alt text'),
+    ('figure', [md('Text.\n\n![A caption](x.png)\n\nMore.')], 'only a caption'),
     ('figure', [md('<img src="x.png">')], 'no alt text'),
     ('reference', [md('As in @eq-none.')], 'no such label'),
     ('reference', [md('See [@nobody1999].')], 'not in references.bib'),

@@ -421,7 +421,8 @@ def _figure(books, root):
         for c in b.prose:
             md = plain(c.source)
             for m in re.finditer(r'!\[([^\]]*)\]\(([^)]*)\)(\{[^}]*\})?', md):
-                if not m[1].strip() and 'fig-alt' not in (m[3] or ''): yield b, c, f'![]({brief(m[2])}) has no alt text'
+                alone = re.search(r'(?:^|\n)[ \t]*$', md[:m.start()]) and re.match(r'[ \t]*(?:\n|$)', md[m.end():]) # Quarto makes the words of such a picture its caption
+                if 'fig-alt' not in (m[3] or '') and (alone or not m[1].strip()): yield b, c, f'![{brief(m[1])}]({brief(m[2])}) has no alt text{", only a caption: {fig-alt=...}" if m[1].strip() else ""}'
             for m in re.finditer(r'<img\b[^>]*>', md):
                 if not re.search(r'\balt="[^"]+"', m[0]): yield b, c, f'{brief(m[0])} has no alt text'
 
