@@ -162,7 +162,7 @@ FAULTS = [Fault(*f) for f in [
     ('digest ignores names', 'model', "f'{name} {x.dtype} {tuple(x.shape)}'", "f'{x.dtype} {tuple(x.shape)}'"),
     ('digest not compared', 'model', "if digest(tensors) != card['sha256']:", "if not card['sha256']:"),
     ('last beta lost on saving', 'model', 'torch.arange(1, self.sched.T + 1)', 'torch.arange(1, self.sched.T)'),
-    ('float64 weights read into a float32 net', 'model', 'Model(net.to(dtypes.pop()) if len(dtypes) == 1 else net, sched', 'Model(net, sched'),
+    ('float64 weights read into a float32 net', 'model', "Model(net.to(dtypes.pop()) if len(dtypes) == 1 and not card.get('half') else net, sched", 'Model(net, sched'),
     ('loaded model in training mode', 'model', "card['pred'], units).eval()", "card['pred'], units)"),
     ('oldest file of a folder', 'model', 'return found[-1]', 'return found[0]'),
 
