@@ -39,10 +39,10 @@ def test_killed_and_terminated_training_goes_on(tmp_path):
         while (checkpoints/'last.ckpt').stat().st_mtime_ns == stamp and time.time() < until and p.poll() is None: time.sleep(0.05)
         asked = time.time()
         p.send_signal(signal.SIGTERM)
-        _, err = p.communicate(timeout=60)
+        out, err = p.communicate(timeout=60)
         took = time.time() - asked
     finally: p.kill()
-    assert p.returncode == 130, err
+    assert p.returncode == 130, (took, out, err)
     assert 'trying the one before' in err and 'going on from' in err and err.rstrip().endswith('--resume') and 'Traceback' not in err
     assert took < 10, took
     assert read_checkpoint(checkpoints/'last.ckpt')['global_step'] >= 20
