@@ -1,7 +1,7 @@
 """The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
 
     python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
-    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle minutes epochs quality guidance; the last two need no data set
+    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle minutes epochs quality guidance judges; quality and guidance need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
 
 ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
@@ -11,6 +11,7 @@ minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many min
 epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
 guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
+judges    the shipped weights before the shipped judge and before another, with a net, a split and a training of its own
 
 Samples are judged by the shipped classifier, against real test images. DIR holds the data set, as `diffusion fit --data.data_dir` has it.
 """
@@ -21,11 +22,12 @@ from unittest import mock
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
+sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks'), str(ROOT/'tools')]
 from peers import unet2d
+from ship import train_digits
 from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
 from diffusion_nbdev.cli import bfloat16_pays
-from diffusion_nbdev.metrics import score_images
+from diffusion_nbdev.metrics import Extractor, digit_features, load_extractor, score_images
 from diffusion_nbdev.mnist import MNISTData
 from diffusion_nbdev.model import Model, Units, load, whole_file
 from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
@@ -34,11 +36,11 @@ from diffusion_nbdev.unet import UNet
 
 KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor', 'accuracy', 'accuracy_real')
 
-def judged(model, sampler, n, num, **options):
+def judged(model, sampler, n, num, extractor=None, **options):
     "Scores of `num` samples, as many of each class as of any other."
     c = torch.arange(num) % model.n_classes if model.n_classes else None
     with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options) # as `diffusion sample` does
-    score = score_images(x.clamp(0, 1), c)
+    score = score_images(x.clamp(0, 1), c, extractor)
     return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **{k: round(score[k], 5) for k in KEPT if k in score})
 
 # -- the recipe, as configs/mnist_cond.yaml has it -----------------------------------------------------
@@ -189,7 +191,47 @@ def guidance(args):
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-PARTS = dict(ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance)
+# -- does it depend on who judges? ----------------------------------------------------------------------
+
+class OtherNet(torch.nn.Module):
+    "A classifier unlike `DigitNet`: residual, without batch norm and pooling, 96 features"
+    def __init__(self, width=40, dim=96):
+        super().__init__()
+        conv = lambda c_in, c_out, stride=1: torch.nn.Sequential(torch.nn.Conv2d(c_in, c_out, 3, stride, 1), torch.nn.GroupNorm(8, c_out), torch.nn.GELU())
+        self.down = torch.nn.ModuleList([conv(1, width, 2), conv(width, 2 * width, 2)])
+        self.same = torch.nn.ModuleList([conv(width, width), conv(2 * width, 2 * width)])
+        self.last = torch.nn.Linear(2 * width * 7 * 7, dim)
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(dim, 10))
+    def features(self, x):
+        for down, same in zip(self.down, self.same):
+            x = down(x)
+            x = x + same(x)
+        return torch.nn.functional.gelu(self.last(x.flatten(1)))
+    def forward(self, x): return self.head(self.features(x))
+
+def other_judge(data_dir, seed=7):
+    "An Extractor made with other weights, other images for training and for the floor"
+    data = MNISTData(data_dir=data_dir, held_out=1 / 6, seed=seed)
+    data.setup()
+    (x, c), held_out, test = (data._rows[part] for part in ('train', 'val', 'test'))
+    net, _ = train_digits(x, c, seed, epochs=6, net=OtherNet)
+    features = lambda x: digit_features(net, x / 255)
+    return Extractor(net, features(test[0]), test[1], features(held_out[0]), held_out[1], torch.bincount(torch.cat([c, held_out[1]]), minlength=10))
+
+
+BEFORE_BOTH = dict(mnist_uncond=[dict(n=20), dict(n=50)], mnist_cond=[dict(n=20), dict(n=50), dict(sampler='ddim', n=20, eta=1.)])
+
+def judges(args):
+    rows, both = [], dict(shipped=load_extractor(), other=other_judge(args.data))
+    for name, runs in BEFORE_BOTH.items():
+        model = load(name)
+        for options in runs:
+            for judge, extractor in both.items():
+                rows.append(dict(weights=name, judge=judge, **options, **judged(model, num=args.n, extractor=extractor, **{'sampler': 'dpmpp_2m_sde', **options})))
+                print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
+
+PARTS = dict(ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance, judges=judges)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,7 +250,7 @@ def main():
         start = time.perf_counter()
         result = PARTS[part](args)
         commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part in ('ablation', 'middle', 'minutes', 'epochs') else []), '--n', str(args.n)]
+        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []), '--n', str(args.n)]
         about = dict(command=' '.join(command), seed=0, commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
                      versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile

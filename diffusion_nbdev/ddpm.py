@@ -67,18 +67,20 @@ def diffusion_loss(
     eps:Tensor|None=None,        # noise, shape (B, *); drawn if not given
     reduce:bool=True,            # mean over the batch?
     times:str='uniform',         # how drawn times are spread: a key of TIMES
-    guide:Callable|None=None,    # a weaker net of the same kind, to be trained away from
-    w:float=0.,                  # guidance weight that the net then has in itself; 0 without `guide`
+    guide:Callable|None=None,    # a weaker net of the same kind, to be trained away from in the place of the null label
+    w:float=0.,                  # guidance weight that the net then has in itself
 ) -> Tensor: # a scalar, or (B,) if not reduced
     "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
     t = draw_times(sched.T, len(x0), times=times).to(x0.device) if t is None else t
     eps = torch.randn_like(x0) if eps is None else eps
-    if (guide is not None) != (in_range('w', w, 0, math.inf) > 0): raise ValueError(f'guide and w > 0 go together: w = {w:g} and {"a" if guide is not None else "no"} guide')
+    if in_range('w', w, 0, math.inf) == 0 and guide is not None: raise ValueError('a guide needs a weight: w = 0')
+    if w and c is None and guide is None: raise ValueError(f'w = {w:g} needs class labels c to guide towards, or a weaker net to guide away from')
     xt = diffuse(sched, x0, t, eps)
     out = net(xt, t, c)
     goal = target(sched, x0, eps, t, pred).to(out.dtype)
-    if guide is not None:
-        with torch.no_grad(), evaluating(guide): goal = goal + w / (1 + w) * (out.detach() - guide(xt, t, known(guide, c)))
+    if w:
+        weaker, labels = (net, torch.full_like(c, -1)) if guide is None else (guide, known(guide, c))
+        with torch.no_grad(), evaluating(weaker): goal = goal + w / (1 + w) * (out.detach() - weaker(xt, t, labels))
     each = choose(loss, LOSSES, 'loss')(out, goal.to(out.dtype), reduction='none')
     each = each.flatten(1).mean(1)
     if weight is not None: each = each * like(weight(sched, t, pred), each)

@@ -6,7 +6,7 @@
 __all__ = ['AHEAD', 'POINTS', 'MASS', 'AVERAGED', 'METHODS', 'legs', 'between', 'dpmpp_2m', 'dpmpp_2s', 'mean_weights',
            'mean_over', 'first_mean', 'start_order', 'dpmpp_3m', 'unipc2', 'unipc3', 'levels', 'heun', 'deis',
            'dpmpp_2m_sde', 'euler_ancestral', 'logsnr_times', 'karras_times', 'spread', 'mean_angle', 'angle_times',
-           'balanced_times', 'ode']
+           'balanced_times', 'visible_times', 'ode']
 
 # %% ../nbs/12_samplers.ipynb #1cf0da32
 import functools, math
@@ -259,7 +259,7 @@ def dpmpp_2m_sde(
     sched:Schedule,                   # T steps
     x:Tensor,                         # starting noise, shape (B, *)
     n:int=50,                         # number of steps, 2..T
-    times:Callable|str|list|None=None,# a grid, its name, or n + 1 falling times; None for even steps
+    times:Callable|str|list|None='visible',# a grid, its name, or n + 1 falling times
     noise:Callable|int|None=None,     # a function noise(x, k), a seed, or None
 ) -> Iterator[Tensor]: # x_T ... x_0
     "SDE-DPM-Solver++ with a look back at one step, section 5 of Lu et al. 2022b: ancestral steps towards a better estimate"
@@ -304,11 +304,14 @@ def _real(
 
 @grid
 def logsnr_times(
-    sched:Schedule, # T steps
-    n:int,          # number of steps, 1..T
+    sched:Schedule,     # T steps
+    n:int,              # number of steps, 1..T
+    lo:float=-10.,      # log-SNR at which it begins, if the schedule goes so far
+    hi:float=math.inf,  # log-SNR from which it jumps to 0; that of time 1 at most
 ) -> list[float]: # n + 1 times from T to 0
     "Evenly spaced in log-SNR, from -10 at least up to time 1, then 0: as in DPM-Solver, Lu et al. 2022a"
-    lo, hi = sched.table[-1].clamp(min=-10).item(), sched.table[1].item()
+    lo, hi = max(lo, sched.table[-1].item()), min(hi, sched.table[1].item())
+    in_range('hi', hi, lo, math.inf, inside=True)
     return _real(sched, torch.linspace(lo, hi, n, dtype=torch.float64))
 
 @grid
@@ -376,6 +379,17 @@ def balanced_times(
         k = torch.searchsorted(lam, x.contiguous()).clamp(1, len(lam) - 1)
         return done[k - 1] + (x - lam[k - 1]) / (lam[k] - lam[k - 1]) * (done[k] - done[k - 1])
     return spread(sched, n, share)
+
+# %% ../nbs/12_samplers.ipynb #visible-grid
+@grid
+def visible_times(
+    sched:Schedule, # T steps
+    n:int,          # number of steps, 1..T
+    lo:float=-6.,   # log-SNR at which data begin to differ: minus the log of their squared distance
+    hi:float=6.,    # log-SNR above which nothing is left to be seen
+) -> list[float]: # n + 1 times from T to 0
+    "Evenly spaced in log-SNR where pictures are decided, then 0: for few calls of stochastic solvers"
+    return logsnr_times(sched, n, lo, hi)
 
 # %% ../nbs/12_samplers.ipynb #4a55550e
 METHODS = {name: name for name in ('RK23', 'RK45', 'DOP853')}

@@ -162,8 +162,9 @@ class LitDiffusion(L.LightningModule):
         times:str='uniform',     # how training times are spread: 'uniform' or 'logit_normal'
         drop_class:float=0.1,    # share of labels replaced by the null label, for guidance
         weight_decay:float=0.,   # decoupled, as in AdamW
-        guide:str|None=None,     # weights of a weaker net to train away from: a name or a file
+        guide:str|None=None,     # weights of a weaker net to train away from, a name or a file; None: from the answer without a label
         w:float=0.,              # guidance weight that the net then has in itself
+        w_from:float=0.,         # share of the training after which it gets it
         seed:int=0,              # of every random choice in training
     ):
         super().__init__()
@@ -176,14 +177,21 @@ class LitDiffusion(L.LightningModule):
         in_range('weight_decay', weight_decay, 0, math.inf)
         if not isinstance(model, Model): raise ValueError(f'model is a {type(model).__name__}: must be a Model')
         self.save_hyperparameters(ignore='model')
-        if (guide is not None) != (in_range('w', w, 0, math.inf) > 0): raise ValueError(f'guide and w > 0 go together: guide = {guide}, w = {w:g}')
+        in_range('w_from', w_from, 0, 1)
+        if in_range('w', w, 0, math.inf) == 0 and guide is not None: raise ValueError(f'guide = {guide} needs a weight: w = 0')
+        if w and guide is None and not (model.n_classes and drop_class): raise ValueError(f'w = {w:g} needs a guide, or a net with labels and a share of them that is hidden in training: n_classes = {model.n_classes}, drop_class = {drop_class:g}')
         self.model, self.weight = model, None if gamma is None else min_snr(gamma)
         self._guide = () if guide is None else (guide_net(model, load(guide)),) # in a tuple: it isn't trained, averaged or saved
         _start(self)
 
     def _loss(self, x0, c, **options):
-        if self._guide: options.update(guide=self._guide[0].to(x0.device), w=self.hparams.w)
+        if w := self._w(): options.update(w=w, guide=self._guide[0].to(x0.device) if self._guide else None)
         return diffusion_loss(self.model.net, self.model.sched, x0, c, self.model.pred, self.hparams.loss, self.weight, **options)
+
+    def _w(self): # the guidance that the net is to have by now
+        trainer, w = self._trainer, self.hparams.w
+        if not w or not self.hparams.w_from or trainer is None or trainer.state.fn != 'fit': return w
+        return w if self.global_step >= self.hparams.w_from * trainer.estimated_stepping_batches else 0.
 
     def _batch(self, batch): # x0, labels or None, row numbers or None
         x0, c, i = (*batch, None, None)[:3] if isinstance(batch, (tuple, list)) else (batch, None, None)
@@ -215,6 +223,7 @@ def _held_out_end(self:LitDiffusion, name): # sums and counts over all processes
 
 def configure_optimizers(self:LitDiffusion):
     h, K = self.hparams, self.trainer.estimated_stepping_batches
+    if h.w and h.w_from and not math.isfinite(K): raise ValueError(f'w_from = {h.w_from:g} of a training that has no planned end (max_epochs and max_steps are unset)')
     if h.decay == 'cosine' and not math.isfinite(K): warnings.warn("decay = 'cosine' has no end to fall to (max_epochs and max_steps are unset): the learning rate stays constant")
     adam = torch.optim.AdamW(self.model.net.parameters(), h.lr, weight_decay=h.weight_decay, fused=self.trainer.gradient_clip_val is None) # Lightning cannot clip for a fused one under autocast
     rate = torch.optim.lr_scheduler.LambdaLR(adam, lambda k: lr_factor(k, K, h.warmup, h.decay))

@@ -15,11 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20), dict(sampler='dpmpp_2m_sde', n=50)]
-WEAK = [dict(sampler='dpmpp_2m_sde', n=n, w=0.5, guide='mnist_weak') for n in (10, 25)]
 MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25), dict(sampler='dpmpp_2m_sde', n=20, w=0.5), dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
 JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
-    mnist_uncond=[*FREE, *WEAK], mnist_cond=[*FREE, *MILD])
+    mnist_uncond=FREE, mnist_cond=[*FREE, *MILD])
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
 AWAY = ['--model.guide', 'mnist_weak', '--model.lr', '1e-3', '--trainer.max_epochs', '4', '--model.w'] # a third and short one, with guidance trained in
 STAGES = dict( # name -> what differs from the packaged config, in each training
@@ -93,13 +92,13 @@ def jolted(x, g, degrees=10, scale=0.1, pixels=2):
     way = torch.stack([cos, -sin, dx, sin, cos, dy], 1).reshape(-1, 2, 3)
     return F.grid_sample(x + 1, F.affine_grid(way, list(x.shape), align_corners=False), align_corners=False) - 1 # what comes in is black
 
-def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02):
-    "A DigitNet for bytes x, shape (N, 1, 28, 28), with labels c; and how it was trained."
+def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02, net=None):
+    "A classifier, a DigitNet if `net` makes no other, for bytes x, shape (N, 1, 28, 28), with labels c; and how it was trained."
     import torch
     import torch.nn.functional as F
     from diffusion_nbdev.metrics import DigitNet
     torch.manual_seed(seed)
-    g, net, steps = torch.Generator().manual_seed(seed), DigitNet(), epochs * (len(x) // batch)
+    g, net, steps = torch.Generator().manual_seed(seed), (net or DigitNet)(), epochs * (len(x) // batch)
     opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=weight_decay)
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=0.1) # up along a cosine, then down along another to 0
     start, cpu = time.time(), time.process_time()
