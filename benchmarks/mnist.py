@@ -36,12 +36,17 @@ from diffusion_nbdev.unet import UNet
 
 KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor', 'accuracy', 'accuracy_real')
 
-def judged(model, sampler, n, num, extractor=None, **options):
-    "Scores of `num` samples, as many of each class as of any other."
+def drawn(model, sampler, n, num, **options):
+    "`num` samples, as many of each class as of any other, and their classes"
     c = torch.arange(num) % model.n_classes if model.n_classes else None
     with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options) # as `diffusion sample` does
-    score = score_images(x.clamp(0, 1), c, extractor)
-    return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **{k: round(score[k], 5) for k in KEPT if k in score})
+    return x.clamp(0, 1), c
+
+def judged(model, sampler, n, num, **options):
+    x, c = drawn(model, sampler, n, num, **options)
+    return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **kept(score_images(x, c)))
+
+def kept(score): return {k: round(score[k], 5) for k in KEPT if k in score}
 
 # -- the recipe, as configs/mnist_cond.yaml has it -----------------------------------------------------
 
@@ -177,6 +182,7 @@ def quality(args):
     rows = []
     model = load('mnist_cond')
     for sampler, steps in STEPS.items():
+        if args.only and sampler not in args.only: continue
         for n in steps:
             rows.append(judged(model, sampler, n, args.n))
             print(json.dumps(rows[-1]), flush=True)
@@ -219,15 +225,16 @@ def other_judge(data_dir, seed=7):
     return Extractor(net, features(test[0]), test[1], features(held_out[0]), held_out[1], torch.bincount(torch.cat([c, held_out[1]]), minlength=10))
 
 
-BEFORE_BOTH = dict(mnist_uncond=[dict(n=20), dict(n=50)], mnist_cond=[dict(n=20), dict(n=50), dict(sampler='ddim', n=20, eta=1.)])
+BEFORE_BOTH = dict(mnist_uncond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)], mnist_cond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)])
 
 def judges(args):
     rows, both = [], dict(shipped=load_extractor(), other=other_judge(args.data))
     for name, runs in BEFORE_BOTH.items():
         model = load(name)
-        for options in runs:
+        for sampler, n in runs:
+            x, c = drawn(model, sampler, n, args.n)
             for judge, extractor in both.items():
-                rows.append(dict(weights=name, judge=judge, **options, **judged(model, num=args.n, extractor=extractor, **{'sampler': 'dpmpp_2m_sde', **options})))
+                rows.append(dict(weights=name, judge=judge, sampler=sampler, calls=model.calls, num=args.n, **kept(score_images(x, c, extractor))))
                 print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
@@ -238,7 +245,7 @@ def main():
     p.add_argument('--data', help='folder of the data set')
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
-    p.add_argument('--only', nargs='+', help='ablation, minutes: only these')
+    p.add_argument('--only', nargs='+', help='ablation, minutes, quality: only these')
     p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10], help='minutes: of two cores')
     p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch')
     p.add_argument('--seconds', type=float, default=600, help='ablation: processor time of each training')
@@ -258,6 +265,9 @@ def main():
             new = {(r['name'], r['minutes']) for r in result['rows']}
             result['rows'] = [*(r for r in found.get(part, dict(rows=[]))['rows'] if (r['name'], r['minutes']) not in new), *result['rows']]
             result['rows'].sort(key=lambda r: (list(TRAINERS).index(r['name']), r['minutes']))
+        if part == 'quality' and args.only:                                      # the rows of other samplers stay, and what is said of them
+            result['rows'] = [*(r for r in found[part]['rows'] if r['sampler'] not in args.only), *result['rows']]
+            about = dict(found[part]['about'], again={**found[part]['about'].get('again', {}), **{k: about for k in args.only}})
         found[part] = dict(about=about, **result)
         with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
 

@@ -175,6 +175,7 @@ FAULTS = [Fault(*f) for f in [
     ('rate rises again after the plan', 'training', 'min(1., k / K)', '(k / K)'),
     ('rate stepped by epoch', 'training', "interval='step'", "interval='epoch'"),
     ('weight decay ignored', 'training', 'weight_decay=h.weight_decay', 'weight_decay=0.'),
+    ('late guidance from the start', 'training', 'if self.global_step >= self.hparams.w_from *', 'if self.global_step >= 0 *'),
     ('label drop inverted', 'training', '< self.hparams.drop_class, -1, c)', '< self.hparams.drop_class, c, -1)'),
     ('same noise for every batch', 'training', "'train', self.current_epoch, batch_idx, self.global_rank", "'train', self.current_epoch, self.global_rank"),
     ('same noise in every epoch', 'training', "'train', self.current_epoch, batch_idx, self.global_rank", "'train', batch_idx, self.global_rank"),
@@ -194,6 +195,7 @@ FAULTS = [Fault(*f) for f in [
     # 04 and 12: time grids and solvers
     ('noise grid: rate of the variance', 'ddpm', 'torch.linspace(top, max(top / n, low), n, dtype=torch.float64)[1:] ** 2', 'torch.linspace(top ** 2, max(top / n, low) ** 2, n, dtype=torch.float64)[1:]'),
     ('noise grid goes below time 1', 'ddpm', 'max(top / n, low)', 'top / n'),
+    ('guidance trained in: w for w / (1 + w)', 'ddpm', 'goal + w / (1 + w) * (out.detach()', 'goal + w * (out.detach()'),
     ('all steps, but not all times', 'ddpm', '    if n == sched.T: return trailing_times(sched, n)\n', ''),
     ('error names the step before', 'ddpm', 'self.step = min(self.step + 1, len(self.times) - 1)', 'self.step = min(max(self.step, 0) + (self.calls > 0), len(self.times) - 1)'),
     ('2M and its SDE extrapolate by a full step', 'samplers', 'min(h / (2 * before), 1)', 'min(h / before, 1)', 2),
@@ -208,6 +210,7 @@ FAULTS = [Fault(*f) for f in [
     ('Karras grid without the power', 'samplers', '-2 * rho * torch.linspace(hi ** (1 / rho), lo ** (1 / rho), n', '-2 * rho * torch.linspace(hi ** (1 / rho), lo ** (1 / rho), n + 1'),
     ('angle grid one turn short', 'samplers', 'part = min(1 - first, (at_1 - first) * n / max(1, n - 1)) / n', 'part = min(1 - first, (at_1 - first) * n / max(1, n - 1)) / (n + 1)'),
     ('adaptive solver: rate without the signal', 'samplers', '(share * (x0 - share * z))', '(share * (x0 - z))'),
+    ('visible grid in lambda for log-SNR', 'samplers', 'return logsnr_times(sched, n, lo, hi)', 'return logsnr_times(sched, n, lo / 2, hi / 2)'),
     # 90 plots
     ('white wraps to black', 'plots', '* 127.5).round().byte()', '* 128).round().byte()'),
     ('images in columns', 'plots', '.permute(0, 3, 1, 4, 2)', '.permute(1, 3, 0, 4, 2)'),
@@ -243,6 +246,9 @@ UNSCORED = { # can be planted, but the stored score is older than they are; a fu
     'Karras grid without the power',
     'angle grid one turn short',
     'adaptive solver: rate without the signal',
+    'visible grid in lambda for log-SNR',
+    'guidance trained in: w for w / (1 + w)',
+    'late guidance from the start',
 }
 
 # -- planting -----------------------------------------------------------------------------------------
