@@ -1,8 +1,8 @@
 """What `speed.py --parts gpu` measures: the shipped net on one GPU, in a given time.
 
-Every part shares what time is left with the parts after it, and says in `left_out` which
-repetitions or comparisons it had to drop. What is compared runs in turn, A B C A B C, and
-the device is waited for before each reading of the clock.
+Every part shares what time is left with the parts after it, and says in `left_out`
+which repetitions or comparisons it had to drop. What is compared runs in turn, A B C
+A B C, and the device is waited for before each reading of the clock.
 """
 import contextlib
 import functools
@@ -38,14 +38,14 @@ LEARNING = dict(lr=4e-3, warmup=200, times='logit_normal', drop_class=0.1)
 
 FULL = SimpleNamespace(
     steps=20, rounds=5, backend='inductor',
-    default=32_768, probe=1024,          # samples of `generate` by default; to guess its time
+    default=32_768, probe=1024,          # drawn by default; to guess the time
     batches={128: 512, 8192: 8192},      # samples at a time: how many are drawn
-    rows=57_344, warm=20,                # whole batches of either size; steps to warm up
+    rows=57_344, warm=20,                # whole batches; steps to warm up
     windows={64: 100, 1024: 56},         # batch: steps a repetition; 56 are an epoch
     agree=16, parts=(60_000, 10_000), recipe=())
 TINY = SimpleNamespace(
-    steps=4, rounds=2, backend='eager', default=8, probe=4, batches={2: 2, 4: 4},
-    rows=40, warm=1, windows={2: 2, 4: 2}, agree=1, parts=(60, 20),
+    steps=4, rounds=2, backend='eager', default=8, probe=4, batches={2: 4},
+    rows=40, warm=1, windows={4: 2}, agree=1, parts=(60, 20),
     recipe=('--trainer.max_steps', '2', '--trainer.accelerator', 'cpu'))
 
 # -- time ------------------------------------------------------------------------------
@@ -82,10 +82,10 @@ class Bench:
 
     @contextlib.contextmanager
     def alarm(self):
-        "Raises OutOfTime in the block when the budget is spent"
+        "Raises OutOfTime in the block when the budget is spent; again if it gets lost"
         def stop(*_): raise OutOfTime
         before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, max(self.left(), 1e-3))
+        signal.setitimer(signal.ITIMER_REAL, max(self.left(), 1e-3), 2.)
         try: yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -128,7 +128,8 @@ def bare_calls(bench, net, batch, num, precision):
     "As many calls of the net as DDIM makes, and nothing else"
     z = torch.randn(batch, 1, 28, 28, device=bench.device)
     c, n = classes(batch).to(bench.device), bench.sizes.steps
-    times = [torch.tensor([1000 - 1000 * k // n], device=bench.device) for k in range(n)]
+    at = [1000 - 1000 * k // n for k in range(n)]
+    times = [torch.tensor([t], device=bench.device) for t in at]
     def run():
         with torch.no_grad(), bench.precision(precision):
             for _ in range(num // batch):
@@ -232,7 +233,7 @@ def training_net(bench, compile):
     return net
 
 def bare_loop(bench, batch, compile):
-    "A training step with nothing around it: rows gathered on the device, AdamW, average"
+    "A training step and nothing else: rows taken on the device, AdamW, average"
     net = training_net(bench, compile).to(bench.device)
     x, c = (part.to(bench.device) for part in images(bench.sizes.rows))
     sched, weights = cosine_schedule(1000), list(net.parameters())
@@ -304,7 +305,7 @@ def training(bench, until, out, compile):
         watch = Windows(bench, steps, window, each)
         run_fit(bench, training_net(bench, compile), batch, compile, watch)
         lost, cost = s.rounds - len(watch.fit), time.perf_counter() - now
-        if lost: bench.skip(f'{name}: {lost} of {s.rounds} rounds', 'no time left for them')
+        if lost: bench.skip(f'{name}: {lost} of {s.rounds} rounds', 'no time left')
         found = {'fit': spread(watch.fit), 'bare loop': spread(watch.bare)}
         out['batches'][str(batch)] = dict(steps=steps, found=found, all_seconds=cost,
             share_of_bare=ratio(found, 'fit', 'bare loop'))
@@ -333,10 +334,12 @@ def agreement(bench, until, out):
             continue
         steps = None if sampler.adaptive else n
         def draw(model):
-            x = generate(bench, model, 'float32', name, n=steps, num=num, c=classes(num))
+            options = dict(n=steps, num=num, c=classes(num))
+            x = generate(bench, model, 'float32', name, **options)
             return x.double(), model.calls
         with exact_float32(): (a, calls), (b, other) = (draw(m) for m in models)
-        out['found'][name], out['calls'][name] = (a - b).abs().max().item(), [calls, other]
+        out['found'][name] = (a - b).abs().max().item()
+        out['calls'][name] = [calls, other]
     out['largest'] = max(out['found'].values())
 
 SEEN = { # what is counted -> how the profiler's names of it begin
@@ -399,10 +402,9 @@ def recipe(bench, until, out, name=RECIPE):
     about = model.card['training']
     out.update({f'training_{k}': about[k] for k in ('seconds', 'steps', 'epochs')})
     if not real: return
-    num = 2000
-    model, c = model.to(bench.device), classes(num)
-    x = model.generate(num=num, c=c, seed=1).clamp(0, 1)
-    out['score'] = score_images(x, c)
+    model, c = model.to(bench.device), classes(2000)
+    x = model.generate('dpmpp_2m_sde', n=20, num=len(c), c=c, seed=1).clamp(0, 1)
+    out.update(drawn='dpmpp_2m_sde, 20 steps', score=score_images(x, c))
 
 # -- all of it -------------------------------------------------------------------------
 
@@ -429,14 +431,14 @@ def versions(*names):
             found[name] = importlib.metadata.version(name)
     return found
 
-def about(bench, command, budget):
+def about(bench, command):
     "The machine, the software, the code"
     cuda = bench.device.type == 'cuda'
     chip = torch.cuda.get_device_properties(bench.device) if cuda else None
     query = ('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader')
     package = versions('diffusion_nbdev').get('diffusion_nbdev', 'unknown')
     return dict(
-        command=command, budget=budget, device=bench.device.type,
+        command=command, device=bench.device.type,
         chip=chip.name if cuda else platform.machine(),
         memory_gib=round(chip.total_memory / 2 ** 30, 1) if cuda else None,
         driver=one_line(*query) if cuda else None, cuda=torch.version.cuda,
@@ -451,6 +453,7 @@ def measured(bench, found):
     "All parts, each with its share of the time that is left"
     todo = list(PARTS)
     while todo:
+        if bench.left() <= 0: raise OutOfTime
         name, start = todo[0], time.perf_counter()
         part, weight = PARTS[name]
         share = weight / sum(PARTS[k][1] for k in todo)
@@ -471,8 +474,9 @@ def gpu(tiny, budget, command):
     try:
         with bench.alarm(): measured(bench, found)
     except OutOfTime:
-        late = list(found)[-1:] + [k for k in PARTS if k not in found]
-        for name in late or PARTS: bench.skip(name, 'cut off: the budget was spent')
+        for name in PARTS:
+            done = 'all_seconds' in found.get(name, {})
+            if not done: bench.skip(name, 'cut off: the budget was spent')
     seconds = round(time.perf_counter() - start, 1)
-    said = dict(about(bench, command, budget), seconds=seconds)
+    said = dict(about(bench, command), seconds=seconds)
     return dict(about=said, left_out=bench.left_out, **found)
