@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .devices import finest
 from .oracles import label_tensor
-from .schedules import PREDS, Schedule, choose, diffuse, finest, in_range, like, target, x0_from
+from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, x0_from
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
 TIMES = dict(uniform=lambda u: u, logit_normal=lambda u: torch.sigmoid(torch.special.ndtri(u))) # of a share of T that is uniform
