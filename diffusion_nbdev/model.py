@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .ddim import ddim
-from .ddpm import PREDS, SAMPLERS, SeededNoise, denoiser, labels
+from .ddpm import PREDS, SAMPLERS, denoiser, labels
+from .sampling import SeededNoise
 from .schedules import Schedule, build, choose, in_range, schedule_from_betas
 
 # %% ../nbs/07_model.ipynb #2f5fad73
@@ -109,8 +110,8 @@ def _generate(self:Model,
     sampler = choose(sampler, SAMPLERS, 'sampler') if isinstance(sampler, str) else sampler
     in_range('num', num, 1, whole=True)
     each = math.prod(self.data.shape)
-    size, block = max(1, 2 ** 17 // each), SeededNoise.block
-    size = min(num, size - size % block or size if batch_size is None else in_range('batch_size', batch_size, 1, whole=True)) # noise is drawn in whole blocks
+    size = max(1, 2 ** 17 // each) if batch_size is None else batch_size
+    size = min(num, in_range('batch_size', size, 1, whole=True))
     c = labels(c, num, self.n_classes)
     if n is not None: options['n'] = n
     out = torch.empty(num, *self.data.shape, dtype=self.dtype)
