@@ -14,6 +14,8 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
+from .devices import finest
+
 # %% ../nbs/01_schedules.ipynb #4ffeaf7c
 def in_range(
     name:str,                # what the reader calls it
@@ -58,53 +60,79 @@ class Schedule(nn.Module):
         if table.ndim != 1 or len(table) < 2: raise ValueError(f'log_snr has shape {tuple(table.shape)}: must be (T+1,) with T of at least 1')
         if table[0] != math.inf: raise ValueError(f'log_snr[0] = {table[0]:g}: must be inf, time 0 is clean data')
         if not (table[1:].isfinite().all() and (table.diff() < 0).all()): raise ValueError('log_snr must be finite from time 1 on and strictly falling')
-        self.register_buffer('table', table)
+        # a plain attribute: module.to() and module.half() leave it alone
+        self.table = table
+        # copies for times that lie on other devices
+        self._copies = {}
         self.recipe = None
 
     T = property(lambda self: len(self.table) - 1, doc='number of steps: times run from 0 (data) to T (noise)')
     def __repr__(self): return f'Schedule(T={self.T}, log_snr {self.table[1]:.2f} to {self.table[-1]:.2f})'
 
-    def _apply(self, fn, recurse=True): # the master follows to devices, never to dtypes; MPS knows no float64
-        device = fn(torch.empty(0, device=self.table.device)).device
-        if device.type != 'mps': self.table = self.table.to(device)
-        return self
+    def on(self, device): # (high, low), whose sum is the table: there, in the finest type it knows
+        if device.type == 'cpu': return self.table, None
+        if device not in self._copies:
+            high = self.table.to(finest(device))
+            low = None if high.dtype is torch.float64 else self.table - high.double()
+            # inf - inf at time 0
+            if low is not None: low = low.nan_to_num(0.).float().to(device)
+            self._copies[device] = high.to(device), low
+        return self._copies[device]
 
 # %% ../nbs/01_schedules.ipynb #1626e7b8
 def time_tensor(
     sched:Schedule, # T steps
     t:float|Tensor, # time(s) in 0..T
-) -> Tensor: # the same times, long or float64, on the table's device
+) -> Tensor: # the same times, long or float64: a tensor where it is, a number on the CPU
     "Times as a tensor, or a ValueError that names the one outside 0..T"
     if not torch.is_tensor(t):
         in_range('time t', t, 0, sched.T)
-        return torch.tensor(t, dtype=torch.long if isinstance(t, numbers.Integral) else torch.float64, device=sched.table.device)
+        whole = isinstance(t, numbers.Integral)
+        return torch.tensor(t, dtype=torch.long if whole else torch.float64)
     if t.dtype is torch.bool or t.is_complex(): raise ValueError(f'time t has dtype {t.dtype}: must be whole or real numbers')
     if t.device.type == 'cpu' and t.numel() and not (t.min() >= 0 and t.max() <= sched.T): # costs a wait on other devices
         bad = t[~((t >= 0) & (t <= sched.T))].flatten()[0].item()
         raise ValueError(f'time t = {bad:g}: must be a number from 0 to {sched.T}')
-    return t.to(sched.table.device, torch.float64 if t.is_floating_point() else torch.long)
+    return t.to(finest(t.device) if t.is_floating_point() else torch.long)
 
 # %% ../nbs/01_schedules.ipynb #82244c00
+def _at(table, t): # rows of a table, real times in between: a straight line
+    if t.dtype is torch.long: return table[t]
+    lo = t.floor().long().clamp(1, len(table) - 1)
+    hi = (lo + 1).clamp(max=len(table) - 1)
+    return table[lo] + (t - lo) * (table[hi] - table[lo])
+
+def _parts(self, t): # (high, low): log-SNR at times t as a sum of two numbers
+    high, low = self.on(t.device)
+    at = _at(high, t)
+    if t.dtype is not torch.long: at = torch.where(t < 1, high[1] - 2 * t.log(), at)
+    return at, 0. if low is None else _at(low, t)
+
 def _log_snr(self:Schedule, t:float|Tensor) -> Tensor:
     "log-SNR at time(s) t in 0..T: float64, of t's shape; real times interpolate"
-    t, table = time_tensor(self, t), self.table
-    if t.dtype is torch.long: return table[t]
-    lo = t.floor().long().clamp(1, self.T)
-    line = table[lo] + (t - lo) * (table[(lo + 1).clamp(max=self.T)] - table[lo])
-    return torch.where(t < 1, table[1] - 2 * t.log(), line)
+    high, low = _parts(self, time_tensor(self, t))
+    return high + low
+
+def _gap(self:Schedule, t:float|Tensor, s:float|Tensor) -> Tensor:
+    "log-SNR at time(s) t minus that at s: below 0 for an earlier s, the logarithm of the share of SNR that a step keeps"
+    t, s = time_tensor(self, t), time_tensor(self, s)
+    device = s.device if t.device.type == 'cpu' else t.device
+    (high_t, low_t), (high_s, low_s) = (_parts(self, u.to(device)) for u in (t, s))
+    return (high_t - high_s) + (low_t - low_s)
 
 def _t_at(self:Schedule, log_snr:float|Tensor) -> Tensor:
     "The real time at which log-SNR has the value given: the inverse of `log_snr`, float64"
-    table = self.table
-    x = torch.as_tensor(log_snr, dtype=torch.float64, device=table.device)
-    if not (x >= table[-1]).all(): raise ValueError(f'log_snr = {x.min():g}: this schedule ends at {table[-1]:g}')
+    x = log_snr if torch.is_tensor(log_snr) else torch.tensor(log_snr, dtype=torch.float64)
+    table, _ = self.on(x.device)
+    x = x.to(table.dtype)
+    if x.device.type == 'cpu' and not (x >= table[-1]).all(): raise ValueError(f'log_snr = {x.min():g}: this schedule ends at {table[-1]:g}')
     hi = torch.searchsorted(-table[1:], -x.contiguous()).clamp(1, max(1, self.T - 1)) + 1 # table[hi] <= x < table[hi-1]
     hi = hi.clamp(max=self.T)
     lo = (hi - 1).clamp(min=1)
     line = lo + (table[lo] - x) / (table[lo] - table[hi]).clamp(min=1e-300)
     return torch.where(x >= table[1], ((table[1] - x) / 2).exp(), line)
 
-Schedule.log_snr, Schedule.t_at = _log_snr, _t_at
+Schedule.log_snr, Schedule.gap, Schedule.t_at = _log_snr, _gap, _t_at
 
 # %% ../nbs/01_schedules.ipynb #2eda88e3
 def _alpha_bar(self:Schedule, t:float|Tensor) -> Tensor:
@@ -278,11 +306,15 @@ SCHEDULES = dict(linear=linear_schedule, quadratic=quadratic_schedule, cosine=co
 def like(
     a:Tensor, # coefficients, shape (), (1,) or (B,), float64
     x:Tensor, # states, shape (B, *)
-) -> Tensor: # a in x's dtype, on its device, broadcastable over (B, *)
+) -> Tensor: # a in x's dtype, broadcastable over (B, *): one number, or on x's device
     "One coefficient per sample, shaped and cast to multiply `x`"
     if a.ndim > 1 or (a.ndim == 1 and len(a) not in (1, len(x))): raise ValueError(f'times of shape {tuple(a.shape)} for {len(x)} samples: must be (), (1,) or ({len(x)},)')
-    a = a.to(x.device, x.dtype)
-    return a.view(-1, *[1] * (x.ndim - 1)) if a.ndim else a
+    a = a.to(x.dtype)
+    if a.numel() == 1:
+        a = a.reshape(())
+        # one number on the CPU goes with tensors of every device, without a copy
+        return a if a.device.type == 'cpu' else a.to(x.device)
+    return a.to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 def diffuse(
     sched:Schedule,       # T steps
