@@ -53,6 +53,7 @@ WIDE = {torch.quantile, torch.nanquantile, torch.Tensor.quantile,
 _seen = []              # the lists that are being written to, the innermost last
 _flavour = None         # of the device that is there now
 _wide = False           # is float64 let through just now?
+_lent = False           # does the device draw from the CPU's random numbers just now?
 
 
 class _Module(backend_registration._DummyBackendModule if AVAILABLE else object):
@@ -236,6 +237,8 @@ def _random(func, args, kwargs, generator):
     if generator is not None:
         raise RuntimeError(f"Expected a '{_flavour}' device type for generator but "
                            f"found '{generator.device.type}'")
+    if _lent:
+        return func(*args, **kwargs)
     before = torch.get_rng_state()
     torch.set_rng_state(_module.generator.get_state())
     try:
@@ -343,3 +346,14 @@ def waits():
     finally:
         # by identity: two lists may hold the same lines
         _seen[:] = [s for s in _seen if s is not seen]
+
+
+@contextlib.contextmanager
+def lent_numbers():
+    "Inside, the device draws the random numbers that the CPU would draw in its place"
+    global _lent
+    before, _lent = _lent, True
+    try:
+        yield
+    finally:
+        _lent = before

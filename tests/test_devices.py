@@ -14,6 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import far
+import diffusion_nbdev.samplers # registers most of them
 from diffusion_nbdev.ddim import ddim, ddim_invert, ddim_step, slerp
 from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, SeededNoise, denoiser,
                                   diffusion_loss, last, min_snr, posterior, reverse_var,
@@ -22,7 +23,6 @@ from diffusion_nbdev.metrics import energy_distance, load_extractor, score_image
 from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.oracles import (OracleNet, dataset_oracle, gaussian_oracle,
                                      ring_mixture, swissroll_oracle)
-from diffusion_nbdev.samplers import *
 from diffusion_nbdev.schedules import (PREDS, cosine_schedule, diffuse, eps_from,
                                        linear_schedule, target, x0_from)
 from diffusion_nbdev.unet import PointMLP, UNet
@@ -471,8 +471,8 @@ def test_slerp(device):
     close(got.cpu(), slerp(a, b, 0.3))
     for where in ('cpu', device):
         close(slerp(y, z, u.to(where)).cpu(), slerp(a, b, u))
-    # no direction: a vector of length zero, one's own opposite
-    for b in (-a, 0 * a, a):
+    # no way is the shortest: to one's own opposite, or to oneself
+    for b in (-a, a):
         got = slerp(y, b.to(device), 0.5).cpu()
         assert got.isfinite().all()
         close(got, slerp(a, b, 0.5))
@@ -567,14 +567,15 @@ def test_losses(device, options):
         a = {k: v.to(where) if torch.is_tensor(v) else v for k, v in a.items()}
         x, eps = noise().to(where), noise(seed=1).to(where)
         t = torch.tensor([1, 7, 20, 49, 50]).to(where)
-        for _ in range(2):
+        # a table may go to the device the first time
+        for most in (1_000, 0):
             model.net.zero_grad()
-            with no_waits(99 if _ == 0 else 0):
+            with no_waits(most):
                 loss = diffusion_loss(model.net, model.sched, x, t=t, eps=eps, **a)
                 loss.sum().backward()
         # also with times and noise of its own
         with no_waits():
-            diffusion_loss(model.net, model.sched, x, **a).sum().backward
+            diffusion_loss(model.net, model.sched, x, **a).sum().backward()
         grads = {k: p.grad.cpu() for k, p in model.net.named_parameters()
                  if p.grad is not None}
         return loss.detach(), grads
@@ -593,3 +594,236 @@ def test_drawn_times(device, times):
     diffusion_loss(model.net, model.sched, x, times=times)
     with no_waits():
         assert diffusion_loss(model.net, model.sched, x, times=times).device == device
+
+
+def listener(seen):
+    "A callback that notes the waits of each training step, from the end of the last one"
+    import lightning.pytorch as L
+
+    class Listener(L.Callback):
+        def __init__(self):
+            self.steps, self.before = {}, 0
+
+        def on_train_batch_end(self, trainer, *args):
+            self.steps[trainer.global_step] = seen[self.before:]
+            self.before = len(seen)
+
+    return Listener()
+
+
+def lightning_on(device):
+    "What makes Lightning's Trainer accept the pretended device"
+    from lightning.pytorch.accelerators import Accelerator
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+
+    class Pretended(Accelerator):
+        def setup_device(self, device): pass
+        def teardown(self): pass
+        def get_device_stats(self, device): return {}
+        @staticmethod
+        def parse_devices(devices): return devices
+        @staticmethod
+        def get_parallel_devices(devices): return [device]
+        @staticmethod
+        def auto_device_count(): return 1
+        @staticmethod
+        def is_available(): return True
+        @staticmethod
+        def name(): return device.type
+
+    return dict(strategy=SingleDeviceStrategy(device, accelerator=Pretended()))
+
+
+def trained(where, folder, resume=None, epochs=1, batch_size=16, still=None, **options):
+    "A training on 180 labelled points, with validation and a picture after each epoch"
+    from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+    x = noise((224, 2), seed=2) * torch.tensor([1., 0.3])
+    data = TensorData(x, torch.arange(224) % 3, batch_size=batch_size, held_out=0.1)
+    torch.manual_seed(0)
+    net = awake(PointMLP(width=16, depth=1, n_classes=3, emb_dim=8))
+    lit = LitDiffusion(Model(net, cosine_schedule(T), 'v', data.units), warmup=5, **options)
+    there = dict(accelerator='cpu') if where == 'cpu' else lightning_on(where)
+    trainer = fit(lit, data, folder, pictures=1, progress=False, max_epochs=epochs,
+                  callbacks=[] if still is None else [still], resume=resume, **there)
+    return lit, trainer
+
+
+def weights(model):
+    return {k: v.detach().cpu() for k, v in model.net.state_dict().items()}
+
+
+TRAINING = dict(plain=dict(), guided=dict(gamma=5., times='logit_normal', loss='l1', w=1.,
+                                          w_from=0.5, decay='constant'))
+
+
+@pytest.mark.parametrize('kind', TRAINING)
+def test_training(device, kind, tmp_path):
+    with far.waits() as seen:
+        still = listener(seen)
+        lit, trainer = trained(device, tmp_path, batch_size=4, still=still, **TRAINING[kind])
+    assert trainer.global_step == 45 and sorted(still.steps) == list(range(1, 46))
+    # every 20 steps something is logged and the losses are looked at; so they are when
+    # an epoch ends, and Lightning itself waits for each batch on its way to `mps`
+    heard = {1, 20, 40, 45}
+    waits = [f'step {k}: {line}' for k, lines in still.steps.items() for line in lines
+             if k not in heard and 'apply_func.py' not in line]
+    some = '\n  '.join(waits[:20])
+    assert not waits, f'{len(waits)} waits between two logs:\n  {some}'
+    # the file holds the averaged weights, and they sample
+    model = load(next(tmp_path.rglob('model.safetensors')))
+    close(moved(model, device).generate(n=6, num=5, c=1), model.generate(n=6, num=5, c=1))
+    assert next(tmp_path.rglob('last.ckpt')).is_file()
+    assert {'train_loss', 'val_loss'} <= set(trainer.callback_metrics)
+
+
+def test_training_is_that_of_the_cpu(device, tmp_path):
+    here, _ = trained('cpu', tmp_path/'here')
+    with far.lent_numbers():
+        there, trainer = trained(device, tmp_path/'there')
+    assert trainer.global_step == 12
+    for (k, want), got in zip(weights(here.model).items(), weights(there.model).values()):
+        assert_close(got, want, atol=2e-3, rtol=2e-3, msg=lambda m: f'{k}: {m}')
+
+
+def test_training_goes_on(device, tmp_path):
+    whole, _ = trained(device, tmp_path/'whole', epochs=2)
+    trained(device, tmp_path/'parts')
+    last = next((tmp_path/'parts').rglob('last.ckpt'))
+    parts, trainer = trained(device, tmp_path/'parts', resume=last, epochs=2)
+    assert trainer.global_step == 24
+    for want, got in zip(weights(whole.model).values(), weights(parts.model).values()):
+        assert_close(got, want, atol=1e-3, rtol=1e-3)
+    # on the CPU too
+    _, trainer = trained('cpu', tmp_path/'home', resume=last, epochs=2)
+    assert trainer.global_step == 24
+
+
+def test_bad_numbers_are_named(device, tmp_path, monkeypatch):
+    from diffusion_nbdev import training
+    whole = training.diffusion_loss
+
+    def broken(net, sched, x0, c, *args, **options):
+        loss = whole(net, sched, x0, c, *args, **options)
+        return loss * torch.where((c == 1).any() & (x0[0, 0] > 0), torch.nan, 1.)
+    monkeypatch.setattr(training, 'diffusion_loss', broken)
+    with pytest.raises(FloatingPointError, match=r'step \d+: the loss is nan.*rows'):
+        trained(device, tmp_path)
+
+
+# --- metrics, files
+
+
+def test_metrics(device):
+    x, y = noise((200, 2)), noise((200, 2), seed=1)
+    for metric in (sliced_w2, energy_distance):
+        close(torch.tensor(metric(x.to(device), y.to(device))), torch.tensor(metric(x, y)))
+        close(torch.tensor(metric(x.to(device), y)), torch.tensor(metric(x, y)))
+
+
+def test_features_of_pictures(device):
+    from diffusion_nbdev.metrics import Extractor, digit_features
+    x = noise((12, 1, 28, 28)).sigmoid()
+    ex = load_extractor()
+    want = digit_features(ex.net, x)
+    there = copy.deepcopy(ex.net).to(device)
+    for pictures in (x, x.to(device)):
+        got = digit_features(there, pictures)
+        assert got.device.type == 'cpu'
+        close(got, want, atol=1e-3)
+    assert Extractor.classes(ex, want.to(device)).equal(ex.classes(want))
+
+
+def test_scores_of_pictures(device):
+    x = noise((12, 1, 28, 28)).sigmoid()
+    c = torch.arange(12) % 10
+    want = score_images(x, c)
+    got = score_images(x.to(device), c.to(device))
+    assert got.keys() == want.keys() and got['accuracy'] == want['accuracy']
+    assert got['frechet'] == pytest.approx(want['frechet'], rel=1e-4)
+
+
+def test_files(device, tmp_path):
+    model = points(n_classes=3)
+    model.net.recipe = PointMLP(width=16, depth=1, n_classes=3, emb_dim=8).recipe
+    here, there = model.save(tmp_path/'a.safetensors'), tmp_path/'b.safetensors'
+    moved(model, device).save(there)
+    assert here.read_bytes() == there.read_bytes()
+    again = load(there)
+    assert again.device.type == 'cpu'
+    close(again.to(device).generate(n=6, num=5, c=1), model.generate(n=6, num=5, c=1))
+    torch.save(moved(model, device).state_dict(), tmp_path/'c.pt')
+    found = torch.load(tmp_path/'c.pt', map_location='cpu', weights_only=True)
+    for k, v in model.state_dict().items():
+        assert torch.equal(found[k], v), k
+
+
+# --- what a device does not have
+
+
+@pytest.mark.parametrize('name', ['nowhere', 'cuda:77', 'cuda:-2', 'meta:x'])
+def test_devices_that_do_not_exist(name, tmp_path, capfd):
+    from diffusion_nbdev.cli import main
+    path = points().save(tmp_path/'a.safetensors')
+    assert main(['sample', str(path), '--n', '2', '--device', name]) == 2
+    said = capfd.readouterr().err
+    assert said.count('\n') == 1 and name in said and 'cpu' in said, said
+
+
+def test_dtypes_that_the_device_does_not_know(device):
+    model = points().double()
+    if device.type == 'mps':
+        with pytest.raises((TypeError, ValueError), match='float64'):
+            moved(model, device)
+        return
+    want = model.generate(n=6, num=5, seed=3)
+    got = moved(model, device).generate(n=6, num=5, seed=3)
+    assert got.dtype is torch.float64
+    assert_close(got, want)
+
+
+class Hungry(nn.Module):
+    "A net for which the memory of the device does not suffice"
+    def __init__(self, net, most):
+        super().__init__()
+        self.net, self.most, self.n_classes, self.asked = net, most, net.n_classes, []
+
+    def forward(self, xt, t, c=None):
+        self.asked.append(len(xt))
+        if len(xt) > self.most:
+            raise torch.OutOfMemoryError('tried to allocate 20.00 GiB')
+        return self.net(xt, t, c)
+
+
+def hungry(most, device):
+    model = points(n_classes=3)
+    return Model(Hungry(model.net, most), model.sched, 'v', model.data).to(device)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(batch_size=16), dict(c=1, w=1.)])
+def test_memory_that_does_not_suffice(device, options):
+    want = points(n_classes=3).generate(n=6, num=16, seed=3, **options)
+    model = hungry(16 if 'w' in options else 8, device)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        got = model.generate(n=6, num=16, seed=3, **options)
+    close(got, want)
+    said = [str(w.message) for w in said if 'memory' in str(w.message)]
+    assert len(said) == 1 and '\n' not in said[0] and re.search(r'\b8\b', said[0]), said
+    # what did not fit once is not tried again
+    assert sum(b > model.net.most for b in model.net.asked) == 1
+
+
+def test_memory_for_a_few(device):
+    want = points(n_classes=3).generate(n=6, num=11, seed=3)
+    model = hungry(2, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        close(model.generate(n=6, num=11, seed=3), want)
+    assert max(model.net.asked[-3:]) <= 2
+
+
+def test_memory_for_none(device):
+    with warnings.catch_warnings(), pytest.raises(ValueError, match='memory') as e:
+        warnings.simplefilter('ignore')
+        hungry(0, device).generate(n=6, num=4)
+    assert '\n' not in str(e.value)
