@@ -112,9 +112,10 @@ def train(args):
 def sample(args):
     import torch
     from diffusion_nbdev.cli import bfloat16_pays
-    from diffusion_nbdev.ddpm import SeededNoise, ddpm, denoiser, last
+    from diffusion_nbdev.ddpm import ddpm, denoiser, last
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
+    from diffusion_nbdev.sampling import SeededNoise
     from diffusion_nbdev.unet import UNet
     model, batch, T = load('mnist_uncond'), 128, 1000                           # as `generate` takes digits
     torch.manual_seed(0)
@@ -239,8 +240,9 @@ def profile(args):
     import torch
     from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.ddim import ddim
-    from diffusion_nbdev.ddpm import SeededNoise, diffusion_loss, last
+    from diffusion_nbdev.ddpm import diffusion_loss, last
     from diffusion_nbdev.model import load
+    from diffusion_nbdev.sampling import SeededNoise
     from diffusion_nbdev.schedules import cosine_schedule
     from diffusion_nbdev.unet import UNet
     fast, sched, model = bool(bfloat16_pays()), cosine_schedule(1000), load('mnist_uncond')

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .ddpm import Run, checked_times, grid, sampler
-from .schedules import Schedule, finest, in_range, like
+from .devices import finest
+from .schedules import Schedule, in_range, like
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(

@@ -8,6 +8,7 @@ __all__ = ['PRECISIONS', 'NO_MEMORY', 'device_names', 'pick_device', 'bfloat16_p
 
 # %% ../nbs/86_devices.ipynb #devices-imports
 import contextlib
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,18 +78,22 @@ def computing(
         torch.set_float32_matmul_precision('high' if bf16 else 'highest')
         convolutions.allow_tf32 = bf16
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16): yield
+        if not torch.amp.is_autocast_available(device.type): yield
+        else:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16): yield
     finally:
         if device.type == 'cuda':
             torch.set_float32_matmul_precision(before[0])
             convolutions.allow_tf32 = before[1]
 
 # %% ../nbs/86_devices.ipynb #devices-float-code
+@functools.cache
 def finest(
     device:str|torch.device,
 ) -> torch.dtype:
-    "float64 where the device has it, else float32"
-    return torch.float32 if torch.device(device).type == 'mps' else torch.float64
+    "float64 where the device has it, else float32 (Apple's MPS)"
+    try: return torch.zeros(1, dtype=torch.float64).to(device).dtype
+    except (TypeError, RuntimeError): return torch.float32
 
 # %% ../nbs/86_devices.ipynb #devices-memory-code
 def free_memory(

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .schedules import PREDS, Schedule, choose, finest, in_range, like, time_tensor
+from .devices import finest
+from .schedules import PREDS, Schedule, choose, in_range, like, time_tensor
 
 # %% ../nbs/02_oracles.ipynb #0e28eadb
 def _double(x): # float64 on the CPU; Python's own numbers must not pass through float32
