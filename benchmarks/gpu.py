@@ -111,13 +111,6 @@ def in_turn(bench, jobs, until, where):
 
 # -- sampling --------------------------------------------------------------------------
 
-def generate(bench, model, precision, *args, **options):
-    "`Model.generate` in a precision, as its own argument where it has one"
-    if takes(model.generate, 'precision'): options['precision'] = PRECISIONS[precision]
-    with bench.computing(precision): return model.generate(*args, **options)
-
-def takes(function, option): return option in inspect.signature(function).parameters
-
 def classes(num): return torch.arange(num) % 10
 
 def own_noise(sampler):
@@ -163,8 +156,9 @@ def by_default(bench, until):
     return dict(num=num, first=first, seconds=second, rate=num / second)
 
 def draws(bench, model, sampler, batch, num, precision):
-    options = dict(n=bench.sizes.steps, num=num, c=classes(num), batch_size=batch)
-    return lambda: generate(bench, model, precision, sampler, **options)
+    options = dict(n=bench.sizes.steps, num=num, c=classes(num), batch_size=batch,
+                   precision=PRECISIONS[precision])
+    return lambda: model.generate(sampler, **options)
 
 def rated(found, num):
     "Samples a second beside the seconds"
@@ -237,8 +231,9 @@ def training_net(bench, compile):
 
 def by_fit(bench, compile):
     "What `fit` is asked for: bfloat16, and to compile the net where it does so itself"
-    own = compile and bench.sizes.backend == 'inductor' and takes(fit, 'compile')
-    precision = PRECISIONS['bfloat16'] if takes(fit, 'precision') else 'bf16-mixed'
+    takes = inspect.signature(fit).parameters
+    own = compile and bench.sizes.backend == 'inductor' and 'compile' in takes
+    precision = PRECISIONS['bfloat16'] if 'precision' in takes else 'bf16-mixed'
     net = training_net(bench, compile and not own)
     return net, dict(precision=precision, **({'compile': True} if own else {}))
 
@@ -334,8 +329,7 @@ def agreement(bench, until, out):
             continue
         steps = None if sampler.adaptive else n
         def draw(model):
-            options = dict(n=steps, num=num, c=classes(num))
-            x = generate(bench, model, 'float32', name, **options)
+            x = model.generate(name, n=steps, num=num, c=classes(num), precision='32')
             return x.double(), model.calls
         (a, calls), (b, other) = (draw(m) for m in models)
         out['found'][name] = (a - b).abs().max().item()
