@@ -21,6 +21,7 @@ from .training import *
 from .swissroll import *
 from .mnist import *
 from .samplers import *
+from .sampling import *
 from .devices import *
 from .plots import *
 

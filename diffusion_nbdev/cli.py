@@ -180,7 +180,6 @@ def opened(path, trust): # a model from a shipped name, a file or a run
     if not Path(path).exists() and Path(path).name == path.removesuffix('.safetensors'): pick(path, [name for name, card in cards().items() if 'sched' in card], 'weights')
     return load(path, trust=trust)
 
-
 # %% ../nbs/91_cli.ipynb #drawing-opts
 PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
 
@@ -203,7 +202,6 @@ def drawing(
             if args.compile and type(e).__module__.startswith('torch._'): raise ValueError(f'--compile: this machine cannot ({str(e).strip().splitlines()[0]}); leave it out') from e
             raise
     return generate, ', '.join(said)
-
 
 # %% ../nbs/91_cli.ipynb #12e2da12
 def knows_classes(args, model): # a ValueError if labels or guidance are asked of a net that has none
@@ -769,8 +767,9 @@ def demo(args):
     with calm(), one_thread():
         import torch
         from tqdm.auto import tqdm
-        from diffusion_nbdev.ddpm import SeededNoise, ddpm
+        from diffusion_nbdev.ddpm import ddpm
         from diffusion_nbdev.metrics import floor_of, score_points
+        from diffusion_nbdev.sampling import SeededNoise
         from diffusion_nbdev.swissroll import swissroll
         from diffusion_nbdev.training import History, interruptible
         cli = experiment('fit', ['--config', str(find_config('swissroll')), *DEMO, *(['--trainer.max_epochs', str(args.epochs)] if args.epochs else [])], 'demo')

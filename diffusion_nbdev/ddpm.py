@@ -4,20 +4,19 @@
 
 # %% auto #0
 __all__ = ['TIMES', 'LOSSES', 'GRIDS', 'SAMPLERS', 'VARIANCES', 'draw_times', 'x0_weight', 'min_snr', 'diffusion_loss',
-           'posterior', 'evaluating', 'threshold', 'labels', 'known', 'ask', 'denoiser', 'SeededNoise', 'grid',
-           'trailing_times', 'checked_times', 'noise_source', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var',
-           'ddpm', 'eps_error']
+           'posterior', 'evaluating', 'threshold', 'labels', 'known', 'ask', 'denoiser', 'grid', 'trailing_times',
+           'checked_times', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var', 'ddpm', 'eps_error']
 
 # %% ../nbs/04_ddpm.ipynb #6babfaa4
 import contextlib, functools, inspect, math, numbers
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .devices import finest
 from .oracles import label_tensor
+from .sampling import noise_source
 from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, x0_from
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
@@ -217,29 +216,6 @@ def denoiser(
     f.calls = 2 if w else 1
     return f
 
-# %% ../nbs/04_ddpm.ipynb #657bbfc2
-class SeededNoise:
-    "Standard normal noise as a function of (seed, sample, step): independent of batch size and number of samples"
-    block = 128 # samples drawn together
-    def __init__(self,
-        seed:int,    # any whole number from 0 to 2^63 - 1
-        start:int=0, # index of the first sample of the batch among all samples
-    ): self.seed, self.start = in_range('seed', seed, 0, 2 ** 63 - 1, whole=True), in_range('start', start, 0, whole=True)
-
-    def _draw(self, b, step, size): # a Philox counter that no other block or step shares
-        philox = np.random.Philox(key=[self.seed, 0], counter=[0, 0, step, b])
-        return np.random.Generator(philox).standard_normal((self.block, size))
-
-    def __call__(self,
-        x:Tensor,  # a batch, shape (B, *): tells shape, dtype and device
-        step:int,  # 0 for the starting noise, then 1, 2, ...
-    ) -> Tensor: # noise for samples start ... start + B - 1, shape (B, *)
-        "Noise like `x`"
-        first, end = self.start // self.block, (self.start + len(x) - 1) // self.block + 1
-        rows = np.concatenate([self._draw(b, step, x[0].numel()) for b in range(first, end)])
-        rows = rows[self.start - first * self.block:][:len(x)]
-        return torch.from_numpy(rows).to(x.device, x.dtype).view_as(x)
-
 # %% ../nbs/04_ddpm.ipynb #337e45ed
 GRIDS, SAMPLERS = {}, {} # name -> function
 
@@ -274,14 +250,6 @@ def checked_times(
     for t, s in zip(times, times[1:]):
         if not s < t: raise ValueError(f'times must fall: {s:g} follows {t:g}')
     return times
-
-def noise_source(
-    noise:Callable|int|torch.Generator|None, # a function noise(x, k), a seed, a generator, or None for torch's own state
-) -> Callable: # noise(x, k) -> Tensor like x
-    "What a sampler draws its noise from"
-    if noise is None: return lambda x, k: torch.randn_like(x)
-    if isinstance(noise, torch.Generator): return lambda x, k: torch.randn(x.shape, generator=noise, dtype=x.dtype, device=noise.device).to(x.device)
-    return noise if callable(noise) else SeededNoise(noise)
 
 # %% ../nbs/04_ddpm.ipynb #86e2dfb0
 class Run:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .ddim import ddim
-from .ddpm import PREDS, SAMPLERS, SeededNoise, denoiser, labels
+from .ddpm import PREDS, SAMPLERS, denoiser, labels
 from .devices import batch_that_fits, chosen_precision, computing, halving
+from .sampling import SeededNoise
 from .schedules import Schedule, build, choose, in_range, schedule_from_betas
 
 # %% ../nbs/07_model.ipynb #2f5fad73

@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .ddpm import LOSSES, TIMES, SeededNoise, diffusion_loss, min_snr
+from .ddpm import LOSSES, TIMES, diffusion_loss, min_snr
 from .model import Model, Units, guide_net, load, whole_file
+from .sampling import SeededNoise
 from .schedules import choose, in_range
 
 # %% ../nbs/08_training.ipynb #d8b0213e
