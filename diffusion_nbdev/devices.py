@@ -78,7 +78,8 @@ def computing(
         torch.set_float32_matmul_precision('high' if bf16 else 'highest')
         convolutions.allow_tf32 = bf16
     try:
-        if not torch.amp.is_autocast_available(device.type): yield
+        # where it is off already, nothing has to be switched off
+        if not (bf16 or torch.is_autocast_enabled(device.type)): yield
         else:
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16): yield
     finally:
@@ -102,6 +103,7 @@ def free_memory(
     "Memory of an accelerator that could still be used"
     device = torch.device(device)
     if device.type == 'mps':
+        if not torch.backends.mps.is_available(): return None
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     there = getattr(torch, device.type, None)
     if not hasattr(there, 'mem_get_info'): return None
@@ -158,8 +160,9 @@ def halving(
             yield start, found
             start = stop
             continue
+        # memory that an earlier, larger chunk has left behind
         there = getattr(torch, torch.device(device).type, None)
-        if hasattr(there, 'empty_cache'): there.empty_cache()
+        if free_memory(device) is not None and hasattr(there, 'empty_cache'): there.empty_cache()
         if stop - start == 1: raise ValueError(f'one sample does not fit into the memory of {device}{_free(device)}')
         size = (stop - start) // 2
         warnings.warn(f'{stop - start} samples at a time do not fit into the memory of {device}: now {size}')
