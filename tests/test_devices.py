@@ -16,13 +16,14 @@ from torch.testing import assert_close
 import far
 import diffusion_nbdev.samplers # registers most of them
 from diffusion_nbdev.ddim import ddim, ddim_invert, ddim_step, slerp
-from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, SeededNoise, denoiser,
+from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, denoiser,
                                   diffusion_loss, last, min_snr, posterior, reverse_var,
                                   threshold, x0_weight)
 from diffusion_nbdev.metrics import energy_distance, load_extractor, score_images, sliced_w2
 from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.oracles import (OracleNet, dataset_oracle, gaussian_oracle,
                                      ring_mixture, swissroll_oracle)
+from diffusion_nbdev.sampling import SeededNoise
 from diffusion_nbdev.schedules import (PREDS, cosine_schedule, diffuse, eps_from,
                                        linear_schedule, target, x0_from)
 from diffusion_nbdev.unet import PointMLP, UNet
