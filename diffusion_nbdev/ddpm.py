@@ -27,11 +27,14 @@ def draw_times(
     B:int,                          # how many times are wanted
     u:float|None=None,              # the common offset in [0, 1); drawn if not given
     times:str='uniform',            # how they are spread over 1..T: a key of TIMES
+    device:str|torch.device='cpu',  # where they are drawn
 ) -> Tensor: # times in 1..T, long (B,)
     "Low-discrepancy training times, appendix I.1 of Kingma et al. 2021"
-    u = torch.rand(()) if u is None else torch.tensor(in_range('u', u, 0, 1), dtype=torch.float64)
-    where = choose(times, TIMES, 'times')((u.double() + torch.arange(B, dtype=torch.float64) / B) % 1)
-    return 1 + (T * where).long().clamp(max=T - 1)
+    dtype, spread = finest(device), choose(times, TIMES, 'times')
+    if u is None: u = torch.rand((), device=device).to(dtype)
+    else: in_range('u', u, 0, 1)
+    shares = (u + torch.arange(B, dtype=dtype, device=device) / B) % 1
+    return 1 + (T * spread(shares)).long().clamp(max=T - 1)
 
 # %% ../nbs/04_ddpm.ipynb #203589ab
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
@@ -70,7 +73,7 @@ def diffusion_loss(
     w:float=0.,                  # guidance weight that the net then has in itself
 ) -> Tensor: # a scalar, or (B,) if not reduced
     "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
-    t = draw_times(sched.T, len(x0), times=times).to(x0.device) if t is None else t
+    t = draw_times(sched.T, len(x0), times=times, device=x0.device) if t is None else t
     eps = torch.randn_like(x0) if eps is None else eps
     if in_range('w', w, 0, math.inf) == 0 and guide is not None: raise ValueError('a guide needs a weight: w = 0')
     if w and c is None and guide is None: raise ValueError(f'w = {w:g} needs class labels c to guide towards, or a weaker net to guide away from')
