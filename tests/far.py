@@ -1,10 +1,10 @@
 """A pretended accelerator, for machines without one.
 
 Its tensors hold numbers of the CPU and say that they are elsewhere. They refuse to mix
-with tensors of the CPU, as those of a GPU do, draw random numbers of their own, and count
-every wait: each moment at which the program would stand still until the device has
-caught up. Two flavours: `far` has the rules of CUDA, and `mps` says that it is `mps:0`
-and knows no float64.
+with tensors of the CPU, as those of a GPU do, draw random numbers of their own, and
+count every wait: each moment at which the program would stand still until the device
+has caught up. Two flavours: `far` has the rules of CUDA, and `mps` says that it is
+`mps:0` and knows no float64.
 
     with far.pretend('mps') as device:
         x = torch.randn(4, 2, device=device)
@@ -12,8 +12,8 @@ and knows no float64.
             x.sum().item()
         assert len(seen) == 1, seen
 
-It rests on a hook of PyTorch that is experimental: `AVAILABLE` says whether this version
-has it.
+It rests on a hook of PyTorch that is experimental: `AVAILABLE` says whether this
+version has it.
 """
 import contextlib
 import os
