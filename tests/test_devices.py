@@ -16,7 +16,7 @@ from torch.testing import assert_close
 import far
 import diffusion_nbdev.samplers # registers most of them
 from diffusion_nbdev.ddim import ddim, ddim_invert, ddim_step, slerp
-from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, SeededNoise, denoiser,
+from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, denoiser,
                                   diffusion_loss, last, min_snr, posterior, reverse_var,
                                   threshold, x0_weight)
 from diffusion_nbdev.metrics import (Extractor, digit_features, energy_distance,
@@ -24,8 +24,9 @@ from diffusion_nbdev.metrics import (Extractor, digit_features, energy_distance,
 from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.oracles import (OracleNet, dataset_oracle, gaussian_oracle,
                                      ring_mixture, swissroll_oracle)
+from diffusion_nbdev.sampling import SeededNoise
 from diffusion_nbdev.schedules import (PREDS, cosine_schedule, diffuse, eps_from,
-                                       linear_schedule, target, x0_from)
+                                       target, x0_from)
 from diffusion_nbdev.unet import PointMLP, UNet
 
 T = 50
@@ -527,7 +528,8 @@ def test_oracles(device, name):
     classes = [None, 1, CLASSES] if here.n_classes else [None]
     for c in classes:
         c_there = c.to(device) if torch.is_tensor(c) else c
-        for t, same in ((7, 7), (7.5, 7.5), (each.to(device), each), (each, each)):
+        for t, same in ((7, 7), (7.5, 7.5), (each.to(device), each), (each, each),
+                        (each[1:2].to(device), each[1:2])):
             for f in ('__call__', 'log_density', 'score', 'posterior_var'):
                 want = getattr(here, f)(x, same, c)
                 got = getattr(there, f)(x.to(device), t, c_there)
@@ -579,11 +581,11 @@ def test_losses(device, options):
             with no_waits(most):
                 loss = diffusion_loss(model.net, model.sched, x, t=t, eps=eps, **a)
                 loss.sum().backward()
+        grads = {k: p.grad.cpu().clone() for k, p in model.net.named_parameters()
+                 if p.grad is not None}
         # also with times and noise of its own
         with no_waits():
             diffusion_loss(model.net, model.sched, x, **a).sum().backward()
-        grads = {k: p.grad.cpu() for k, p in model.net.named_parameters()
-                 if p.grad is not None}
         return loss.detach(), grads
     (want, grads), (got, there) = trained('cpu'), trained(device)
     assert got.device == device
