@@ -7,6 +7,7 @@ A B C, and the device is waited for before each reading of the clock.
 import contextlib
 import functools
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ import torch
 from diffusion_nbdev import samplers                             # noqa: F401, SAMPLERS
 from diffusion_nbdev.cli import configs
 from diffusion_nbdev.ddpm import SAMPLERS, diffusion_loss
+from diffusion_nbdev.devices import computing
 from diffusion_nbdev.metrics import score_images
 from diffusion_nbdev.mnist import STEMS, data_folder, idx_file
 from diffusion_nbdev.model import Model, load, unit_images
@@ -33,7 +35,7 @@ from diffusion_nbdev.training import LitDiffusion, TensorData, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, RECIPE = 'mnist_cond', 'mnist_cond_gpu'
-PRECISIONS = ('bfloat16', 'float32')
+PRECISIONS = dict(bfloat16='bf16', float32='32')
 LEARNING = dict(lr=4e-3, warmup=200, times='logit_normal', drop_class=0.1)
 
 FULL = SimpleNamespace(
@@ -76,9 +78,7 @@ class Bench:
         self.sync()
         return time.perf_counter() - start
 
-    def precision(self, name):
-        fast = name == 'bfloat16'
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
+    def computing(self, precision): return computing(self.device, PRECISIONS[precision])
 
     @contextlib.contextmanager
     def alarm(self):
@@ -111,10 +111,6 @@ def in_turn(bench, jobs, until, where):
 
 # -- sampling --------------------------------------------------------------------------
 
-def generate(bench, model, precision, *args, **options):
-    "`Model.generate` in a precision; one that has no such argument gets an autocast"
-    with bench.precision(precision): return model.generate(*args, **options)
-
 def classes(num): return torch.arange(num) % 10
 
 def own_noise(sampler):
@@ -131,7 +127,7 @@ def bare_calls(bench, net, batch, num, precision):
     at = [1000 - 1000 * k // n for k in range(n)]
     times = [torch.tensor([t], device=bench.device) for t in at]
     def run():
-        with torch.no_grad(), bench.precision(precision):
+        with torch.no_grad(), bench.computing(precision):
             for _ in range(num // batch):
                 for t in times: net(z, t, c)
     return run
@@ -160,8 +156,9 @@ def by_default(bench, until):
     return dict(num=num, first=first, seconds=second, rate=num / second)
 
 def draws(bench, model, sampler, batch, num, precision):
-    options = dict(n=bench.sizes.steps, num=num, c=classes(num), batch_size=batch)
-    return lambda: generate(bench, model, precision, sampler, **options)
+    options = dict(n=bench.sizes.steps, num=num, c=classes(num), batch_size=batch,
+                   precision=PRECISIONS[precision])
+    return lambda: model.generate(sampler, **options)
 
 def rated(found, num):
     "Samples a second beside the seconds"
@@ -232,6 +229,14 @@ def training_net(bench, compile):
     if compile: net.compile(backend=bench.sizes.backend, dynamic=False)
     return net
 
+def by_fit(bench, compile):
+    "What `fit` is asked for: bfloat16, and to compile the net where it does so itself"
+    takes = inspect.signature(fit).parameters
+    own = compile and bench.sizes.backend == 'inductor' and 'compile' in takes
+    precision = PRECISIONS['bfloat16'] if 'precision' in takes else 'bf16-mixed'
+    net = training_net(bench, compile and not own)
+    return net, dict(precision=precision, **({'compile': True} if own else {}))
+
 def bare_loop(bench, batch, compile):
     "A training step and nothing else: rows taken on the device, AdamW, average"
     net = training_net(bench, compile).to(bench.device)
@@ -244,7 +249,7 @@ def bare_loop(bench, batch, compile):
         hidden = torch.rand(batch, device=bench.device) < LEARNING['drop_class']
         t = 1 + (1000 * torch.randn(batch, device=bench.device).sigmoid()).long()
         x0, own = x[rows].float() / 127.5 - 1, torch.where(hidden, -1, c[rows])
-        with bench.precision('bfloat16'):
+        with bench.computing('bfloat16'):
             loss = diffusion_loss(net, sched, x0, own, 'v', t=t.clamp(max=1000))
         adam.zero_grad()
         loss.backward()
@@ -272,19 +277,20 @@ class Windows(L.Callback):
         if enough or late: trainer.should_stop = True
         self.start, self.images = time.perf_counter(), 0
 
-def run_fit(bench, net, batch, compile, callback):
+def run_fit(bench, batch, compile, callback):
     "Random images through `fit`, in bfloat16, with its average of the weights"
     k = max(1, bench.sizes.rows // 500)
     x, c = images(bench.sizes.rows + 2 * k)
     units = unit_images([1, 28, 28], n_classes=10)
     data = TensorData(x, c, units, batch, held_out=(k + 0.5) / len(x))
+    net, options = by_fit(bench, compile)
     lit = LitDiffusion(Model(net, cosine_schedule(1000), 'v', units), **LEARNING)
     steps = bench.sizes.warm + callback.steps * bench.sizes.rounds
     kind = 'gpu' if bench.device.type == 'cuda' else 'cpu'
     with tempfile.TemporaryDirectory() as folder:
         fit(lit, data, folder, pictures=0, progress=False, callbacks=[callback],
-            max_steps=steps, limit_val_batches=0, precision='bf16-mixed',
-            accelerator=kind, devices=1)
+            max_steps=steps, limit_val_batches=0, accelerator=kind,
+            devices=1, **options)
 
 def training(bench, until, out, compile):
     s, cost = bench.sizes, 0
@@ -303,7 +309,7 @@ def training(bench, until, out, compile):
             return batch * count / bench.seconds(lambda: [one() for _ in range(count)])
         window(s.warm)
         watch = Windows(bench, steps, window, each)
-        run_fit(bench, training_net(bench, compile), batch, compile, watch)
+        run_fit(bench, batch, compile, watch)
         lost, cost = s.rounds - len(watch.fit), time.perf_counter() - now
         if lost: bench.skip(f'{name}: {lost} of {s.rounds} rounds', 'no time left')
         found = {'fit': spread(watch.fit), 'bare loop': spread(watch.bare)}
@@ -312,19 +318,8 @@ def training(bench, until, out, compile):
 
 # -- agreement, copies, a whole training -----------------------------------------------
 
-@contextlib.contextmanager
-def exact_float32():
-    "No TF32, which rounds float32 to 10 bits in products"
-    places = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [place.allow_tf32 for place in places]
-    try:
-        for place in places: place.allow_tf32 = False
-        yield
-    finally:
-        for place, value in zip(places, before): place.allow_tf32 = value
-
 def agreement(bench, until, out):
-    "Every sampler in float32 on both: the largest absolute difference of a pixel"
+    "Every sampler in float32, without TF32, on both: the largest difference of a pixel"
     num, n = bench.sizes.agree, bench.sizes.steps
     models = load(WEIGHTS), on_device(bench)
     out.update(unit='of pixels from 0 to 1', num=num, found={}, calls={})
@@ -334,10 +329,9 @@ def agreement(bench, until, out):
             continue
         steps = None if sampler.adaptive else n
         def draw(model):
-            options = dict(n=steps, num=num, c=classes(num))
-            x = generate(bench, model, 'float32', name, **options)
+            x = model.generate(name, n=steps, num=num, c=classes(num), precision='32')
             return x.double(), model.calls
-        with exact_float32(): (a, calls), (b, other) = (draw(m) for m in models)
+        (a, calls), (b, other) = (draw(m) for m in models)
         out['found'][name] = (a - b).abs().max().item()
         out['calls'][name] = [calls, other]
     out['largest'] = max(out['found'].values())

@@ -1,4 +1,4 @@
-"""Golden samples: numbers that the package gave before, so that moving code changes none.
+"""Golden samples: numbers of before, so that moving code changes none.
 
     python tests/golden.py --record    write tests/golden.json anew
     python tests/golden.py             compare, as `tests/test_golden.py` does
@@ -26,7 +26,7 @@ TOPICS = {}  # name -> generator function of entries
 SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', start=1, mean='eps', rtol=1e-5,
                        atol=1e-5, method='DOP853')
 GRID_OPTIONS = dict(lo=-4., hi=3., rho=5., small=0.3, large=1.5)
-SCHEDULE_OPTIONS = dict(T=50, beta_1=3e-4, beta_T=0.015, s=0.02, beta_max=0.9, start=-2.,
+SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, s=0.02, beta_max=0.9, start=-2.,
                         end=2.5, tau=0.8)
 ARGUMENTS = ('f', 'sched', 'x', 'n', 'times', 'noise')  # that all samplers have
 
@@ -101,10 +101,8 @@ def number(word):
     "The number that an entry's part stands for; None for a word"
     if not isinstance(word, str):
         return float(word)
-    try:
-        return float.fromhex(word) if word.lstrip('-')[:2] in ('0x', 'in', 'na') else None
-    except ValueError:
-        return None
+    whole = word.lstrip('-')
+    return float.fromhex(word) if whole[:2] == '0x' or whole in ('inf', 'nan') else None
 
 
 def close(a, b, tolerance):
@@ -145,8 +143,8 @@ def machine():
     "What results depend on to the last bit"
     info = Path('/proc/cpuinfo')
     lines = info.read_text().split('\n\n')[0].splitlines() if info.is_file() else []
-    facts = {k.strip(): v.strip() for k, v in (l.split(':', 1) for l in lines if ':' in l)}
-    wanted = ('model name', 'cpu family', 'model')
+    facts = dict(map(str.strip, line.split(':', 1)) for line in lines if ':' in line)
+    wanted = 'model name', 'cpu family', 'model'
     processor = ' '.join(facts[k] for k in wanted if k in facts) or platform.processor()
     return dict(processor=processor, torch=str(torch.__version__), numpy=np.__version__,
                 capability=torch.backends.cpu.get_cpu_capability())
@@ -230,6 +228,11 @@ def filled(net, size=0.05):
     return net
 
 
+def drawn(model, sampler='ddim', **options):
+    "Samples in float32, also where the model would choose bfloat16"
+    return model.generate(sampler, precision='32', **options)
+
+
 def weights(net):
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
@@ -255,7 +258,8 @@ def schedules():
     coefficients = 'signal noise alpha_bar beta snr log_snr'.split()
     for name, sched in made.items():
         T = sched.T
-        times = torch.tensor([0.5, 1., 0.3 * T + 0.7 / T, 0.7 * T, T], dtype=torch.float64)
+        times = [0.5, 1., 0.3 * T + 0.7 / T, 0.7 * T, T]
+        times = torch.tensor(times, dtype=torch.float64)
         whole = torch.tensor([1, T // 2 + 1, T]).clamp(max=T)
         yield f'{name}/table', sched.table[1:]
         changed = ', ' in name  # the coefficients are functions of the table alone
@@ -292,13 +296,13 @@ def steps():
     sched, xt, x0 = linear(), draw(3, 2), draw(3, 2, seed=1)
     each = torch.tensor([1000, 500, 2]), torch.tensor([700, 100, 1])
     pairs = dict(number=(700, 400), real=(700.5, 0.5), last=(1, 0), each=each)
+    ddim_step, reverse_var = find('ddim_step'), find('reverse_var')
     for where, (t, s) in pairs.items():
         yield f'{where}/posterior', find('posterior')(sched, xt, x0, t, s)
         for eta in (0., 0.6, 1.):
-            yield f'{where}/ddim_step, {eta}', find('ddim_step')(sched, xt, x0, t, s, eta)
+            yield f'{where}/ddim_step, {eta}', ddim_step(sched, xt, x0, t, s, eta)
         for var in (*find('VARIANCES'), 0.3):
-            t64, s64 = (torch.as_tensor(u, dtype=torch.float64) for u in (t, s))
-            yield f'{where}/reverse_var, {var}', find('reverse_var')(sched, t64, s64, var)
+            yield f'{where}/reverse_var, {var}', reverse_var(sched, t, s, var)
     yield 'posterior of the step before', find('posterior')(sched, xt, x0, 700)
     images = 2 * draw(3, 1, 4, 4, seed=2)
     for clip, quantile in ((None, None), (1., None), ((-0.5, 1.), None), (1., 0.9)):
@@ -380,7 +384,8 @@ def solvers():
         common = dict(noise=own_noise, n=6)
         states = sampler(oracle, oracle.sched, x, **common)
         yield f'{name}/path', [torch.stack(list(states)), states.calls]
-        yield f'{name}/float32', last(sampler(oracle, oracle.sched, x.float(), **common))
+        single = sampler(oracle, oracle.sched, x.float(), **common)
+        yield f'{name}/float32', last(single)
         yield f'{name}/cosine', last(sampler(other, cosine, x, **common))
         given = [1000, 800.5, 300, 20, 0]
         states = sampler(oracle, oracle.sched, x, times=given, noise=own_noise)
@@ -408,9 +413,9 @@ def solvers():
 def shipped_points():
     model = find('load')('swissroll')
     for name in samplers():
-        x = model.generate(name, num=3, seed=1)
+        x = drawn(model, name, num=3, seed=1)
         yield name, [x, model.calls]
-    yield 'start', model.generate(num=3, n=5, seed=2 ** 40, batch_size=2, clip=None)
+    yield 'start', drawn(model, num=3, n=5, seed=2 ** 40, batch_size=2, clip=None)
     yield 'net', model.net(draw(3, 2, dtype=torch.float32), torch.tensor([5, 100, 900]))
     yield 'weights', weights(model.net)
 
@@ -421,15 +426,15 @@ def shipped_digits():
     model, same = load('mnist_cond'), dict(num=3, n=3, seed=1)
     for name in samplers():
         rough = dict(rtol=0.3, atol=0.3) if name == 'ode' else {}
-        yield name, model.generate(name, c=c, **same, **rough)
+        yield name, drawn(model, name, c=c, **same, **rough)
     cases = dict(w=dict(w=2.), interval=dict(w=2., interval=(200, 700)),
                  rescale=dict(w=2., rescale=0.7), quantile=dict(w=2., quantile=0.95),
                  guide=dict(w=1., guide=load('mnist_weak')), eta=dict(eta=1.),
                  grid=dict(times='visible'), unclipped=dict(clip=None))
     for name, options in cases.items():
-        yield f'ddim, {name}', model.generate('ddim', c=c, **same, **options)
-    yield 'no label', model.generate('ddim', **same)
-    yield 'uncond', load('mnist_uncond').generate('ddim', **same)
+        yield f'ddim, {name}', drawn(model, c=c, **same, **options)
+    yield 'no label', drawn(model, **same)
+    yield 'uncond', drawn(load('mnist_uncond'), **same)
     x = draw(2, 1, 28, 28, dtype=torch.float32)
     with torch.no_grad():
         yield 'net', model.net(x, torch.tensor([50, 600]), torch.tensor([3, -1]))
@@ -504,14 +509,15 @@ def losses():
         net, weak = (filled(seeded(make, **options), size) for size in (0.05, 0.03))
         x0 = draw(3, *shape, dtype=torch.float32)
         more = dict(guide=dict(w=0.7, guide=weak))
-        given = dict(t=torch.tensor([1, 400, 1000]), eps=draw(*x0.shape, seed=1).float())
+        eps = draw(*x0.shape, seed=1, dtype=torch.float32)
+        given = dict(t=torch.tensor([1, 400, 1000]), eps=eps)
         for case, options in {**cases, **more}.items():
             if case == 'w' and c is None:
                 continue
-            drawn = {} if 'times' in options else given
+            fixed = {} if 'times' in options else given
             torch.manual_seed(2)
             net.zero_grad()
-            loss = find('diffusion_loss')(net, sched, x0, c, **drawn, **options)
+            loss = find('diffusion_loss')(net, sched, x0, c, **fixed, **options)
             loss.mean().backward()
             squares = (p.grad.double().square().sum() for p in net.parameters())
             yield f'{name}/{case}', [loss, sum(squares).sqrt()]
@@ -528,7 +534,8 @@ def measures():
     yield 'directions', find('directions')(3, 4, 5)
     yield 'frechet', find('frechet')(*features)
     yield 'kid', [find('kid')(*features), find('kid')(features[0], features[0] + 0.1)]
-    yield 'precision_recall', [find('precision_recall')(*features, k=k) for k in (1, 3, 5)]
+    shares = [find('precision_recall')(*features, k=k) for k in (1, 3, 5)]
+    yield 'precision_recall', shares
     yield 'radii', find('radii')(features[0])
     yield 'excess', [find('excess')(3., 2.), find('excess')(1., 2.)]
 
@@ -554,7 +561,8 @@ def noises():
     SeededNoise, x = find('SeededNoise'), torch.empty(5, 2, dtype=torch.float64)
     cases = itertools.product((0, 7, 2 ** 62), (0, 127, 5000), (0, 1, 999))
     for seed, start, step in cases:
-        yield f'seed {seed}, from {start}, step {step}', SeededNoise(seed, start)(x, step)
+        name = f'seed {seed}, from {start}, step {step}'
+        yield name, SeededNoise(seed, start)(x, step)
     yield 'images', SeededNoise(1)(torch.empty(2, 1, 6, 6), 3)
     for times in find('TIMES'):
         torch.manual_seed(1)
@@ -569,7 +577,7 @@ def rows_of(loader):
 
 @topic
 def batches():
-    yield 'seed_of', [find('seed_of')(0, 'order', 3) / 2 ** 63, find('seed_of')(1) / 2 ** 63]
+    yield 'seed_of', [find('seed_of')(0, 'order', 3), find('seed_of')(1)]
     rates = [(0, 100, 10), (9, 100, 10), (50, 100, 0), (100, 100, 0), (5, math.inf, 0)]
     yield 'lr_factor', [find('lr_factor')(*r) for r in rates]
     yield 'lr_factor, constant', find('lr_factor')(3, 10, 8, 'constant')
@@ -649,7 +657,7 @@ def files_in(folder):
         path = model.save(folder/'model.safetensors', half=half)
         loaded = find('load')(path)
         yield f'save, half {half}', loaded.card['sha256']
-        yield f'load, half {half}', loaded.generate(n=4, num=3, seed=1)
+        yield f'load, half {half}', drawn(loaded, n=4, num=3, seed=1)
         yield f'card, half {half}', [loaded.card[k] for k in ('data', 'format', 'half')]
         yield f'recipe, half {half}', json.dumps(loaded.card['sched']['init_args'])
     model.sched = find('Schedule')(model.sched.table)
@@ -674,7 +682,7 @@ def trained(folder, name, data, net, model=None, resume=None, **options):
                 devices=1, precision='32-true', num_sanity_val_steps=0, **options)
     return [('losses', [v.item() for _, v in history.train]),
             ('validation', [v for _, v in history.val]), ('weights', weights(net)),
-            ('samples', lit.model.generate(n=3, num=2, seed=1))]
+            ('samples', drawn(lit.model, n=3, num=2, seed=1))]
 
 
 def trainings_in(folder):
@@ -720,7 +728,7 @@ def command(*args):
                 runpy.run_module(PACKAGE, run_name='__main__')
             except SystemExit as e:
                 if e.code:
-                    raise RuntimeError(f"{' '.join(args)} ended with {e.code}") from None
+                    raise RuntimeError(f'{args} ended with {e.code}') from None
 
 
 @topic
