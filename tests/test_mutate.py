@@ -137,6 +137,14 @@ def test_a_weak_test_lets_a_mutant_live_and_a_strong_one_does_not(tmp_path, capf
     assert not run(project(tmp_path/'bad', 'assert twice(3) == 7'))
     assert 'calc: 01_calc, cell 4, without any change' in capfd.readouterr().err
 
+def test_what_cannot_be_run_catches_nothing(tmp_path):
+    root = project(tmp_path, STRONG)
+    with pytest.raises(OSError, match='nbs/none.ipynb cannot be run: FileNotFoundError'):
+        mutate.attempt(root, ['nbs/none.ipynb'], {})
+    slow = 'import pytest\n@pytest.mark.slow\ndef test(): assert False\n'
+    (root/'tests'/'test_calc.py').write_text(slow)
+    assert mutate.attempt(root, ['tests/test_calc.py'], {}) == ''
+
 def test_out_of_time_is_said(tmp_path, monkeypatch):
     root, forked = project(tmp_path, 'while twice(3) != 6: pass'), mutate.forked
     monkeypatch.setattr(mutate, 'forked', lambda *a: forked(*a[:3], cpu=2))

@@ -85,7 +85,8 @@ def fails(root, name):
     "Whether a notebook, by nbdev's own runner, or a file of tests fails here."
     if not name.endswith('.ipynb'):
         import pytest
-        return pytest.main(['-xq', '-p', 'no:cacheprovider', '-m', 'not slow', name])
+        code = pytest.main(['-xq', '-p', 'no:cacheprovider', '-m', 'not slow', name])
+        return code != 5 and code # 5: all of them are slow
     from nbdev.test import test_nb
     flags = check.flags().split()
     return not test_nb(root/name, skip_flags=flags, force_flags=[], basepath=root)[0]
@@ -140,9 +141,11 @@ def attempt(base, names, limits, files=()):
             out.seek(0)
             said = out.read().decode(errors='replace')
             if not files: print('\n'.join(said.splitlines()[-25:]), file=sys.stderr)
+            if how != 'failed' or not name.endswith('.ipynb'): return f'{name}: {how}'
             cell = re.findall(r'While Executing Cell #(\d+)', said)
-            if how == 'failed' and cell: return f'{Path(name).stem}, cell {cell[-1]}'
-            return f'{name}: {how}'
+            # Not a cell but the runner: no test has shown anything.
+            if not cell: raise OSError(f'{name} cannot be run: {check.last(said)}')
+            return f'{Path(name).stem}, cell {cell[-1]}'
     return ''
 
 # -- scores ----------------------------------------------------------------------------
@@ -288,7 +291,7 @@ def main(argv=None):
         for name in a.modules or there:
             for f, m in plan({}, functions(there[name], ROOT), **choice):
                 say(m.id, name, f, m)
-    except (ValueError, KeyError) as e: p.error(str(e))
+    except (ValueError, KeyError, OSError) as e: p.error(str(e))
 
 if __name__ == '__main__':
     signal.signal(signal.SIGTERM, check.interrupt)
