@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .devices import finest
 from .oracles import label_tensor
 from .sampling import noise_source
-from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, x0_from
+from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, together, x0_from
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
 TIMES = dict(uniform=lambda u: u, logit_normal=lambda u: torch.sigmoid(torch.special.ndtri(u))) # of a share of T that is uniform
@@ -98,6 +98,7 @@ def posterior(
 ) -> tuple[Tensor, Tensor]: # mean (B, *) and variance, broadcastable to it
     "Mean and variance of $q(x_s | x_t, x_0)$, eqs. (6)-(7) of Ho et al. 2020 for s = t - 1"
     s = t - 1 if s is None else s
+    t, s = together(t, s)
     gap = sched.gap(t, s)                                 # below 0; -inf for s = 0
     a = gap.exp() * sched.signal(s) / sched.signal(t)
     b = -torch.expm1(gap) * sched.signal(s)
@@ -360,6 +361,7 @@ def reverse_var(
 ) -> Tensor: # float64, 0 where s = 0
     "Variance of a reverse step from t to s, between the two bounds of Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021"
     m = choose(var, VARIANCES, 'variance') if isinstance(var, str) else in_range('var', var, 0, 1)
+    t, s = together(t, s)
     share = -torch.expm1(sched.gap(t, s))
     noise_s = sched.noise(s)
     return torch.where(noise_s == 0, 0., share * noise_s ** (2 - 2 * m) * sched.noise(t) ** (2 * m))

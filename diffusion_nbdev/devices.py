@@ -91,8 +91,9 @@ def computing(
 ):
     "Within, nets run in that precision; torch's settings are put back afterwards"
     kind, bf16 = torch.device(device).type, precision == 'bf16'
-    able = torch.amp.is_autocast_available(kind)
-    cast = torch.autocast(kind, torch.bfloat16, enabled=bf16) if able else contextlib.nullcontext()
+    # where it is off already, nothing has to be switched off
+    switch = bf16 or torch.is_autocast_enabled(kind)
+    cast = torch.autocast(kind, torch.bfloat16, enabled=bf16) if switch else contextlib.nullcontext()
     with products(device, bf16), cast: yield
 
 # %% ../nbs/86_devices.ipynb #devices-float-code
@@ -168,8 +169,9 @@ def halving(
             yield start, found
             start = stop
             continue
+        # memory that an earlier, larger chunk has left behind
         there = getattr(torch, torch.device(device).type, None)
-        if hasattr(there, 'empty_cache'): there.empty_cache()
+        if free_memory(device) is not None and hasattr(there, 'empty_cache'): there.empty_cache()
         if stop - start == 1: raise ValueError(f'one sample does not fit into the memory of {device}{_free(device)}')
         size = (stop - start) // 2
         warnings.warn(f'{stop - start} samples at a time do not fit into the memory of {device}: now {size}')

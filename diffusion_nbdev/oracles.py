@@ -117,7 +117,7 @@ def _blocks(self:Mixture, answer, xt, t, c): # answer(...) for blocks of rows, a
     x, c = xt.to(device).double().flatten(1), label_tensor(c, self.n_classes, B).to(device)
     t = time_tensor(self.sched, t)
     # one number stays on the CPU, and is spread over the states without a copy
-    if t.numel() > 1: t = t.to(device)
+    if t.numel() > 1 or t.device.type != 'cpu': t = t.to(device)
     if tuple(t.shape) not in ((), (1,), (B,)): raise ValueError(f'times of shape {tuple(t.shape)} for {B} samples: must be (), (1,) or ({B},)')
     means, var, log_w, labels = self.there(device)
     n = min(4096, max(64, 2 ** 16 // max(K, means.shape[1]) // 64 * 64))

@@ -110,6 +110,7 @@ def noise_source(
     if isinstance(noise, torch.Generator):
         def draw(x, k):
             options = dict(dtype=x.dtype, device=noise.device)
-            return torch.randn(x.shape, generator=noise, **options).to(x.device)
+            drawn = torch.randn(x.shape, generator=noise, **options)
+            return drawn.to(x.device, non_blocking=True)
         return draw
     return noise if callable(noise) else SeededNoise(noise)

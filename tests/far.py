@@ -1,10 +1,10 @@
 """A pretended accelerator, for machines without one.
 
 Its tensors hold numbers of the CPU and say that they are elsewhere. They refuse to mix
-with tensors of the CPU, as those of a GPU do, draw random numbers of their own, and count
-every wait: each moment at which the program would stand still until the device has
-caught up. Two flavours: `far` has the rules of CUDA, and `mps` says that it is `mps:0`
-and knows no float64.
+with tensors of the CPU, as those of a GPU do, draw random numbers of their own, and
+count every wait: each moment at which the program would stand still until the device
+has caught up. Two flavours: `far` has the rules of CUDA, and `mps` says that it is
+`mps:0` and knows no float64.
 
     with far.pretend('mps') as device:
         x = torch.randn(4, 2, device=device)
@@ -12,20 +12,21 @@ and knows no float64.
             x.sum().item()
         assert len(seen) == 1, seen
 
-It rests on a hook of PyTorch that is experimental: `AVAILABLE` says whether this version
-has it.
+It rests on a hook of PyTorch that is experimental: `AVAILABLE` says whether this
+version has it.
 """
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 HOOK = '_setup_privateuseone_for_python_backend'
 AVAILABLE = hasattr(backend_registration, HOOK)
@@ -61,6 +62,23 @@ class _Module(backend_registration._DummyBackendModule if AVAILABLE else object)
     def __init__(self):
         self.generator = torch.Generator().manual_seed(1)
 
+    def get_amp_supported_dtype(self):
+        return [torch.bfloat16, torch.float16]
+
+    def mem_get_info(self, device=None):
+        return 2 ** 30, 2 ** 31
+
+    def memory_allocated(self, device=None):
+        return 0
+
+    memory_reserved = memory_allocated
+
+    def empty_cache(self):
+        pass
+
+    def synchronize(self, device=None):
+        _wait('synchronize')
+
     def manual_seed_all(self, seed):
         # not the numbers that the CPU draws from this seed
         self.generator.manual_seed((seed + 0x5EED) % 2 ** 63)
@@ -79,8 +97,14 @@ if AVAILABLE:
     getattr(backend_registration, HOOK)('far', _module)
 
 
+# what `torch.mps` says where that device is the pretended one
+MPS = dict(recommended_max_memory=lambda: 2 ** 30, driver_allocated_memory=lambda: 0,
+           current_allocated_memory=lambda: 0, empty_cache=_module.empty_cache,
+           synchronize=_module.synchronize)
+
+
 def _is_far(device):
-    return device is not None and torch.device(device).type in FLAVOURS
+    return device is not None and device.type in FLAVOURS
 
 
 class Far(torch.Tensor):
@@ -203,7 +227,7 @@ def _check_places(name, args, far, near):
                 f'arguments of {name}, one of shape {tuple(a.shape)})')
 
 
-def _count(func, name, args, kwargs):
+def _count(name, waits, args, kwargs):
     "Count what makes the program stand still until the device has caught up"
     if name in ('index', 'index_put', 'index_put_'):
         # a number of the CPU is filled in where a mask says so, without looking
@@ -212,7 +236,7 @@ def _count(func, name, args, kwargs):
             _wait(f'{name} by a mask')
     elif name == 'repeat_interleave' and kwargs.get('output_size') is not None:
         return
-    elif name in LOOKING or WAITING & set(func.tags):
+    elif waits:
         _wait(name)
 
 
@@ -248,57 +272,76 @@ def _random(func, args, kwargs, generator):
         torch.set_rng_state(before)
 
 
+@functools.cache
+def _facts(func):
+    "Name and marks of an operation"
+    name, tags = func._schema.name.removeprefix('aten::'), set(func.tags)
+    return name, bool(WAITING & tags) or name in LOOKING, tags
+
+
+def _each(f, a):
+    "`f` of whatever stands in nested lists and tuples"
+    return type(a)([_each(f, b) for b in a]) if isinstance(a, (list, tuple)) else f(a)
+
+
 def _run(func, args, kwargs):
     "One operation: check who mixes with whom, count, compute on the CPU, wrap"
-    leaves = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
-    far = [a for a in leaves if isinstance(a, Far)]
-    near = [a for a in leaves if not isinstance(a, Far)]
-    name = func._schema.name.removeprefix('aten::')
-    device = kwargs.get('device')
-    goes_far = _is_far(device) or bool(far) and device is None
-    if not far and not goes_far:
-        return func(*args, **kwargs)
-    if name in ('copy_', 'copy', '_to_copy', '_copy_from'):
-        _count_copy(name, args, kwargs, goes_far)
-        if name == 'copy_':
-            goes_far = isinstance(args[0], Far)
-    elif far:
-        _check_places(name, args, far, near)
-        _count(func, name, args, kwargs)
-
-    wrapped = {id(a.near): a for a in far}
+    far, near = [], []
 
     def unwrap(a):
         if isinstance(a, Far):
+            far.append(a)
             return a.near
-        if isinstance(a, torch.device) and _is_far(a):
+        if isinstance(a, torch.Tensor):
+            near.append(a)
+        elif isinstance(a, torch.device) and a.type in FLAVOURS:
             return torch.device('cpu')
         return a
 
-    def wrap(a):
-        if not isinstance(a, torch.Tensor) or not goes_far or a.device.type != 'cpu':
-            return a
-        old = wrapped.get(id(a))
-        return Far(a) if old is None else old
-
-    plain = tree_map(unwrap, args), tree_map(unwrap, kwargs)
-    if torch.Tag.nondeterministic_seeded in func.tags:
-        out = _random(func, *plain, kwargs.get('generator'))
+    device = kwargs.get('device')
+    plain = [_each(unwrap, a) for a in args]
+    options = {k: _each(unwrap, a) for k, a in kwargs.items()}
+    goes_far = _is_far(device) or bool(far) and device is None
+    name, waits, tags = _facts(func)
+    if name in ('copy_', 'copy', '_to_copy'):
+        _count_copy(name, args, kwargs, goes_far)
+        goes_far = isinstance(args[0], Far) if name == 'copy_' else goes_far
+    elif far:
+        _check_places(name, args, far, near)
+        _count(name, waits, args, kwargs)
+    if torch.Tag.nondeterministic_seeded in tags:
+        out = _random(func, plain, options, kwargs.get('generator'))
     else:
-        out = func(*plain[0], **plain[1])
-    if name == 'copy_' and not isinstance(args[0], Far):
-        return args[0]
-    if torch.Tag.inplace_view in func.tags:
+        out = func(*plain, **options)
+    if torch.Tag.inplace_view in tags:
         # the wrapper gets its new shape too
         with no_dispatch():
             func(*args, **kwargs)
-    return tree_map(wrap, out)
+    same = {id(a.near): a for a in far}
+
+    def wrap(a):
+        if not isinstance(a, torch.Tensor) or a.device.type != 'cpu':
+            return a
+        if not goes_far:
+            return a
+        old = same.get(id(a))
+        return Far(a) if old is None else old
+
+    return _each(wrap, out)
 
 
 class _Elsewhere(TorchDispatchMode):
     "Inside: what is made on the device, or moved to it, is a Far"
+    @classmethod
+    def _should_skip_dynamo(cls):
+        # nothing is compiled in here, and to make sure of it costs time at each call
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return _run(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        if Far not in types and not _is_far(kwargs.get('device')):
+            return func(*args, **kwargs)
+        return _run(func, args, kwargs)
 
 
 class _Wide(TorchFunctionMode):
@@ -328,7 +371,11 @@ def pretend(
     # what a wrapper holds is not changed by setting its `data`
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with _Wide(), _Elsewhere():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_Elsewhere())
+            if flavour == 'mps':
+                stack.enter_context(_Wide())
+                stack.enter_context(mock.patch.dict(vars(torch.mps), MPS))
             yield torch.device(f'{flavour}:0')
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
