@@ -181,22 +181,22 @@ def _free(device): # in words
     return '' if free is None else f': {free / 2 ** 20:,.0f} MiB are free'
 
 # %% ../nbs/86_devices.ipynb #devices-compile-code
-@contextlib.contextmanager
 def compile_forward(
-    net:nn.Module,   # whose forward is compiled for training mode
-    **options,       # of torch.compile
-):
-    "Within, the net trains by a compiled function; ValueError if this machine cannot compile"
+    net:nn.Module,      # whose forward is compiled
+    training:bool=True, # for training mode, or for evaluation mode; the other one stays as it is
+    **options,          # of torch.compile
+) -> Callable: # puts the plain function back
+    "Answer by a compiled function from now on; the first call is a ValueError if this machine cannot compile"
     before, plain = vars(net).get('forward'), net.forward
-    fast = torch.compile(plain, **{'dynamic': False, **options})
+    fast = torch.compile(plain, **options)
     def forward(*args, **kwargs):
-        if not net.training: return plain(*args, **kwargs)
+        if net.training != training: return plain(*args, **kwargs)
         with explained(): return fast(*args, **kwargs)
-    net.forward = forward
-    try: yield
-    finally:
+    def undo():
         del net.forward
         if before is not None: net.forward = before
+    net.forward = forward
+    return undo
 
 @contextlib.contextmanager
 def explained():

@@ -678,7 +678,8 @@ class Computing(L.Callback):
 
     def on_fit_start(self, trainer, pl_module):
         self.set.enter_context(products(pl_module.device, '16' in str(trainer.precision)))
-        if self.compile: self.set.enter_context(compile_forward(pl_module.model.net))
+        # a program for each size of a batch: there are two, and programs for any size are slower
+        if self.compile: self.set.callback(compile_forward(pl_module.model.net, dynamic=False))
     def teardown(self, trainer, pl_module, stage): self.set.close()
     def on_exception(self, trainer, pl_module, exception): self.set.close()
 
