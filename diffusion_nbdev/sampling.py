@@ -23,11 +23,11 @@ def _mixed(product, word, key):
     return ((product >> 32).bitwise_xor_(key) ^ word).bitwise_and_(MASK)
 
 def philox(
-    counter:tuple[Tensor, Tensor, Tensor, Tensor], # words, long, of shapes that broadcast
-    key:tuple[int, int],                           # two words
-    rounds:int=10,                                 # how often the words are mixed
+    counter:tuple[Tensor, ...], # four words, long, of shapes that broadcast
+    key:tuple[int, int],        # two words
+    rounds:int=10,              # how often the words are mixed
 ) -> list[Tensor]: # four words 0 ... 2^32 - 1, long, of the common shape
-    "Philox4x32 of Salmon et al. 2011, section 3.3: random words as a function of a counter"
+    "Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3"
     a, b, c, d = counter
     for r in range(rounds):
         k, l = ((word + r * step) & MASK for word, step in zip(key, KEY_STEPS))
