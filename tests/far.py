@@ -100,7 +100,7 @@ if AVAILABLE:
 # what `torch.mps` says where that device is the pretended one
 MPS = dict(recommended_max_memory=lambda: 2 ** 30, driver_allocated_memory=lambda: 0,
            current_allocated_memory=lambda: 0, empty_cache=_module.empty_cache,
-           synchronize=_module.synchronize)
+           synchronize=_module.synchronize, manual_seed=_module.manual_seed)
 
 
 def _is_far(device):
