@@ -2,7 +2,7 @@
 # make test    every notebook, every rule, every test; ends with "N passed, N failed"
 # make slow    the cells and tests flagged slow
 # make soak    kill and resume a small training at random moments, 200 times
-# make mutate  plant faults in the package and show that the tests catch them
+# make mutate  small faults in functions that changed: do the tests notice (MODULES='ddim ddpm' for some)
 # make bench   speed beside other libraries, into benchmarks/speed.json (half an hour, nothing else running)
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
@@ -35,7 +35,7 @@ soak: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py
 
 mutate: $(VENV)/.installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py $(MODULES) $(if $(SURVIVORS),--survivors)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/speed.py

@@ -102,7 +102,7 @@ def finest(
     device:str|torch.device,
 ) -> torch.dtype:
     "float64 where the device has it, else float32 (Apple's MPS)"
-    try: return torch.zeros(1, dtype=torch.float64).to(device).dtype
+    try: return torch.zeros(1, dtype=torch.float64, device=device).dtype
     except (TypeError, RuntimeError): return torch.float32
 
 # %% ../nbs/86_devices.ipynb #devices-memory-code

@@ -167,6 +167,10 @@ def test_its_random_numbers_are_its_own(device):
     (here, after_here), (there, after_there) = draw('cpu'), draw(device)
     assert not torch.equal(here, there.cpu()) and torch.equal(here, after_there)
     assert torch.equal(there, draw(device)[0])
+    torch.get_device_module(device).manual_seed(7)
+    again = torch.randn(3, device=device)
+    torch.get_device_module(device).manual_seed(7)
+    assert torch.equal(again, torch.randn(3, device=device))
 
 
 def test_one_flavour_knows_no_float64(device):
