@@ -235,7 +235,8 @@ class LitDiffusion(L.LightningModule):
 
     def _loss(self, x0, c, **options):
         if w := self._w():
-            for guide in self._guide: guide.to(x0.device)
+            for guide in self._guide:
+                if next(guide.parameters()).device != x0.device: guide.to(x0.device)
             options.update(w=w, guide=self._guide[0] if self._guide else None)
         return diffusion_loss(self.model.net, self.model.sched, x0, c, self.model.pred, self.hparams.loss, self.weight, **options)
 
