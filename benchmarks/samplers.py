@@ -19,9 +19,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from diffusion_nbdev import ddim, samplers                                       # noqa: F401, they enter SAMPLERS and GRIDS
-from diffusion_nbdev.ddpm import GRIDS, SAMPLERS, SeededNoise, last
+from diffusion_nbdev.ddpm import GRIDS, SAMPLERS, last
 from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
 from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
+from diffusion_nbdev.sampling import SeededNoise
 from diffusion_nbdev.schedules import SCHEDULES
 
 PROJ, ONLY = 64, []

@@ -3,6 +3,7 @@
     python benchmarks/speed.py                          all parts, about half an hour on two cores, into benchmarks/speed.json
     python benchmarks/speed.py --parts startup memory   only some of: train sample startup memory growth compile profile
     python benchmarks/speed.py --rounds 1 --steps 3     a minute, to see that it runs; give it another --out
+    python benchmarks/speed.py --parts gpu              five minutes on one GPU, into benchmarks/speed_gpu.json; needs no other library, no download
 
 train    images a second, in float32 and bfloat16: `fit` with the digits' recipe, a bare loop over the same net and batches, a plain
          full-resolution U-Net, and the nets of other libraries (peers.py), at their documented channels and at as many weights as ours
@@ -12,6 +13,8 @@ memory   largest resident set of a process that trains, that draws 100,000 point
 growth   how cost grows: with batch, side of the image and channels in training, with steps and samples in sampling, with processes
 compile  `--compile`: what it costs once, what it saves each call, and after how many samples it has paid
 profile  where the time of a training step and of a sampling step goes, by operator
+gpu      only if asked for: sampling and `fit` beside bare calls and a bare loop, eager and compiled, agreement with the CPU, copies and waits,
+         a whole training; `--seconds` are shared among these, and the file says what was left out; `--tiny` does it in miniature on the CPU
 
 What is compared runs in turn, A B C A B C, and the medians are kept with the smallest and the largest. Nothing else should be running.
 """
@@ -19,6 +22,7 @@ import argparse, contextlib, importlib.metadata, json, os, platform, statistics,
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+START = time.perf_counter()
 sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
 os.environ['TQDM_DISABLE'] = '1'
 from peers import available
@@ -108,9 +112,10 @@ def train(args):
 def sample(args):
     import torch
     from diffusion_nbdev.cli import bfloat16_pays
-    from diffusion_nbdev.ddpm import SeededNoise, ddpm, denoiser, last
+    from diffusion_nbdev.ddpm import ddpm, denoiser, last
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
+    from diffusion_nbdev.sampling import SeededNoise
     from diffusion_nbdev.unet import UNet
     model, batch, T = load('mnist_uncond'), 128, 1000                           # as `generate` takes digits
     torch.manual_seed(0)
@@ -235,8 +240,9 @@ def profile(args):
     import torch
     from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.ddim import ddim
-    from diffusion_nbdev.ddpm import SeededNoise, diffusion_loss, last
+    from diffusion_nbdev.ddpm import diffusion_loss, last
     from diffusion_nbdev.model import load
+    from diffusion_nbdev.sampling import SeededNoise
     from diffusion_nbdev.schedules import cosine_schedule
     from diffusion_nbdev.unet import UNet
     fast, sched, model = bool(bfloat16_pays()), cosine_schedule(1000), load('mnist_uncond')
@@ -261,28 +267,45 @@ def profile(args):
         for r in out[name]: print(f"{r['operator']:50s}{r['share']:7.1%}{r['calls']:8.1f}", flush=True)
     return dict(unit='share of the processor time in operators', found=out)
 
-PARTS = dict(train=train, sample=sample, startup=startup, memory=memory, growth=growth, compile=compiled, profile=profile)
+def gpu(args):
+    import gpu
+    command = f"python benchmarks/speed.py --parts gpu --seconds {args.seconds:g}{' --tiny' * args.tiny}"
+    return gpu.gpu(args.tiny, args.seconds - (time.perf_counter() - START) - 2, command)
+
+def without_gpu(args):
+    "Say in one line what is missing, before anything else is done"
+    import torch
+    if 'gpu' in args.parts and not args.tiny and not torch.cuda.is_available():
+        print('--parts gpu: there is no CUDA GPU here; --tiny runs the same on the CPU', file=sys.stderr)
+        return True
+    return False
+
+PARTS = dict(train=train, sample=sample, startup=startup, memory=memory, growth=growth, compile=compiled, profile=profile, gpu=gpu)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'speed.json')
-    p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
+    p.add_argument('--out', type=Path, help='benchmarks/speed.json if not given; of the part gpu, benchmarks/speed_gpu.json')
+    p.add_argument('--parts', nargs='+', choices=PARTS, default=[part for part in PARTS if part != 'gpu'])
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--steps', type=int, default=40, help='training steps that are timed')
+    p.add_argument('--seconds', type=float, default=300, help='gpu: time for all of it')
+    p.add_argument('--tiny', action='store_true', help='gpu: in miniature, on the CPU, to see that it runs; give it an --out')
     args = p.parse_args()
+    if without_gpu(args): sys.exit(2)
     from diffusion_nbdev.cli import bfloat16_pays
     from diffusion_nbdev.model import whole_file
     import torch
     for part in args.parts:
         start = time.perf_counter()
         result = PARTS[part](args)
+        out = args.out or ROOT/'benchmarks'/('speed_gpu.json' if part == 'gpu' else 'speed.json')
         about = dict(command=f'python benchmarks/speed.py --parts {part} --rounds {args.rounds} --steps {args.steps}', seed=0, seconds=round(time.perf_counter() - start),
                      commit=subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
                      machine=f'{platform.machine()}, {torch.get_num_threads()} threads, {bfloat16_pays() or "no fast bfloat16"}', versions={})
         for name in ('torch', 'lightning', 'numpy', 'diffusers', 'denoising-diffusion-pytorch', 'smalldiffusion'):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError): about['versions'][name] = importlib.metadata.version(name)
-        found = json.loads(args.out.read_text()) if args.out.exists() else {}
-        found[part] = dict(about=about, **result)
-        with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
+        found = json.loads(out.read_text()) if out.exists() else {}
+        found[part] = {'about': about, **result}
+        with whole_file(out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -21,6 +21,8 @@ from .training import *
 from .swissroll import *
 from .mnist import *
 from .samplers import *
+from .sampling import *
+from .devices import *
 from .plots import *
 
 # %% ../nbs/92_all.ipynb #e8a3b355

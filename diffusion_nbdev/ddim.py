@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .ddpm import Run, checked_times, grid, sampler
-from .schedules import Schedule, in_range, like
+from .devices import finest
+from .schedules import Schedule, in_range, like, together
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(
@@ -25,7 +26,8 @@ def ddim_step(
     eta:float=0.,    # share of the posterior's standard deviation, 0..1
 ) -> tuple[Tensor, Tensor]: # mean (B, *) and standard deviation sigma, broadcastable to it
     "Mean and standard deviation of $q_\\sigma(x_s | x_t, x_0)$, eqs. (7) and (16) of Song et al. 2021"
-    fresh = eta ** 2 * -torch.expm1(sched.log_snr(t) - sched.log_snr(s))       # sigma^2 / noise_s^2
+    t, s = together(t, s)
+    fresh = eta ** 2 * -torch.expm1(sched.gap(t, s))                            # sigma^2 / noise_s^2
     kept = sched.noise(s) * (1 - fresh).sqrt() / sched.noise(t)
     mean = like(kept, xt) * xt + like(sched.signal(s) - kept * sched.signal(t), xt) * x0
     return mean, like(sched.noise(s) * fresh.sqrt(), xt)
@@ -81,9 +83,12 @@ def slerp(
 ) -> Tensor: # shape (B, *)
     "Spherical interpolation sample by sample, eq. (67) of Song et al. 2021"
     if a.shape != b.shape: raise ValueError(f'cannot walk from shape {tuple(a.shape)} to {tuple(b.shape)}: must be the same')
-    u = torch.as_tensor(u, dtype=torch.float64, device=a.device)
-    size_a, size_b = (x.flatten(1).double().norm(dim=1).clamp(min=1e-300) for x in (a, b))
-    theta = ((a.flatten(1).double() * b.flatten(1).double()).sum(1) / (size_a * size_b)).clamp(-1, 1).arccos()
+    real = finest(a.device)
+    tiny = torch.finfo(real).tiny
+    u = u.to(a.device, real) if torch.is_tensor(u) else torch.full((), u, dtype=real, device=a.device)
+    rows_a, rows_b = (x.flatten(1).to(real) for x in (a, b))
+    size_a, size_b = (x.norm(dim=1).clamp(min=tiny) for x in (rows_a, rows_b))
+    theta = ((rows_a * rows_b).sum(1) / (size_a * size_b)).clamp(-1, 1).arccos()
     line = theta.sin() < 1e-6                                # no great circle, or no shortest one: go straight
     sin = torch.where(line, 1., theta.sin())
     wa = torch.where(line, 1 - u, ((1 - u) * theta).sin() / sin)

@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['TIMES', 'LOSSES', 'GRIDS', 'SAMPLERS', 'VARIANCES', 'draw_times', 'x0_weight', 'min_snr', 'diffusion_loss',
-           'posterior', 'evaluating', 'threshold', 'labels', 'known', 'denoiser', 'SeededNoise', 'grid',
-           'trailing_times', 'checked_times', 'noise_source', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var',
-           'ddpm', 'eps_error']
+           'posterior', 'evaluating', 'threshold', 'labels', 'known', 'ask', 'denoiser', 'grid', 'trailing_times',
+           'checked_times', 'Run', 'last', 'sampler', 'noise_times', 'reverse_var', 'ddpm', 'eps_error']
 
 # %% ../nbs/04_ddpm.ipynb #6babfaa4
 import contextlib, functools, inspect, math, numbers
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .devices import finest
 from .oracles import label_tensor
-from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, x0_from
+from .sampling import noise_source
+from .schedules import PREDS, Schedule, choose, diffuse, in_range, like, target, together, x0_from
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
 TIMES = dict(uniform=lambda u: u, logit_normal=lambda u: torch.sigmoid(torch.special.ndtri(u))) # of a share of T that is uniform
@@ -27,12 +27,14 @@ def draw_times(
     B:int,                          # how many times are wanted
     u:float|None=None,              # the common offset in [0, 1); drawn if not given
     times:str='uniform',            # how they are spread over 1..T: a key of TIMES
+    device:str|torch.device='cpu',  # where they are drawn
 ) -> Tensor: # times in 1..T, long (B,)
     "Low-discrepancy training times, appendix I.1 of Kingma et al. 2021"
-    u = torch.rand(()) if u is None else torch.tensor(in_range('u', u, 0, 1), dtype=torch.float64)
-    where = choose(times, TIMES, 'times')((u.double() + torch.arange(B, dtype=torch.float64) / B) % 1)
-    return 1 + (T * where).long().clamp(max=T - 1)
-
+    dtype, spread = finest(device), choose(times, TIMES, 'times')
+    if u is None: u = torch.rand((), device=device).to(dtype)
+    else: in_range('u', u, 0, 1)
+    shares = (u + torch.arange(B, dtype=dtype, device=device) / B) % 1
+    return 1 + (T * spread(shares)).long().clamp(max=T - 1)
 
 # %% ../nbs/04_ddpm.ipynb #203589ab
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
@@ -71,7 +73,7 @@ def diffusion_loss(
     w:float=0.,                  # guidance weight that the net then has in itself
 ) -> Tensor: # a scalar, or (B,) if not reduced
     "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
-    t = draw_times(sched.T, len(x0), times=times).to(x0.device) if t is None else t
+    t = draw_times(sched.T, len(x0), times=times, device=x0.device) if t is None else t
     eps = torch.randn_like(x0) if eps is None else eps
     if in_range('w', w, 0, math.inf) == 0 and guide is not None: raise ValueError('a guide needs a weight: w = 0')
     if w and c is None and guide is None: raise ValueError(f'w = {w:g} needs class labels c to guide towards, or a weaker net to guide away from')
@@ -96,7 +98,8 @@ def posterior(
 ) -> tuple[Tensor, Tensor]: # mean (B, *) and variance, broadcastable to it
     "Mean and variance of $q(x_s | x_t, x_0)$, eqs. (6)-(7) of Ho et al. 2020 for s = t - 1"
     s = t - 1 if s is None else s
-    gap = sched.log_snr(t) - sched.log_snr(s)             # below 0; -inf for s = 0
+    t, s = together(t, s)
+    gap = sched.gap(t, s)                                 # below 0; -inf for s = 0
     a = gap.exp() * sched.signal(s) / sched.signal(t)
     b = -torch.expm1(gap) * sched.signal(s)
     var = -torch.expm1(gap) * sched.noise(s) ** 2
@@ -142,6 +145,21 @@ def known(
     "Labels for a net that may know none"
     return None if getattr(net, 'n_classes', None) == 0 else c
 
+# %% ../nbs/04_ddpm.ipynb #ask-net
+def ask(
+    net:Callable,     # net(xt, t, c) -> out
+    xt:Tensor,        # states, shape (B, *)
+    t:float|Tensor,   # a time for all, or times of shape (1,) or (B,)
+    c:Tensor|None,    # labels, long (B,), or None
+) -> Tensor: # the net's answer, in the states' type
+    "A net's answer to states in a type finer than its own"
+    weights = getattr(net, 'parameters', tuple)()
+    own = next((p.dtype for p in weights if p.is_floating_point()), xt.dtype)
+    if not torch.is_tensor(t):
+        whole = isinstance(t, numbers.Integral)
+        t = torch.full((1,), t, dtype=torch.long if whole else finest(xt.device), device=xt.device)
+    return net(xt.to(own), t.to(xt.device), c).to(xt.dtype)
+
 # %% ../nbs/04_ddpm.ipynb #507516a7
 def denoiser(
     net:Callable,                    # net(xt, t, c) -> out
@@ -168,24 +186,32 @@ def denoiser(
     lo, hi = (0, sched.T) if interval is None else interval
     if not 0 <= lo <= hi <= sched.T: raise ValueError(f'interval = {(lo, hi)}: must be rising and within 0..{sched.T}')
     n_classes = getattr(net, 'n_classes', None)
-    labels(c, 1 if c is None or isinstance(c, int) else torch.as_tensor(c).numel(), n_classes)
+    if c is not None: c = torch.as_tensor(c).cpu()
+    c, there = labels(c, 1 if c is None else c.numel(), n_classes), {}
+
+    def own_labels(xt): # one for each state, on its device
+        if c is None: return None
+        if len(c) not in (1, len(xt)): raise ValueError(f'labels of shape {tuple(c.shape)} for {len(xt)} samples: must be () or ({len(xt)},)')
+        if xt.device not in there: there[xt.device] = c.to(xt.device)
+        return there[xt.device].expand(len(xt))
 
     def x0_hat(net, xt, t, c):
-        tn = t if torch.is_tensor(t) else torch.tensor([t], dtype=torch.long if isinstance(t, numbers.Integral) else torch.float64)
-        return x0_from(sched, xt, net(xt, tn.to(xt.device), c).to(xt.dtype), t, pred)
+        return x0_from(sched, xt, ask(net, xt, t, c), t, pred)
 
     def f(xt, t):
-        own = labels(c, len(xt), n_classes)
-        own = own if own is None else own.to(xt.device)
-        inside = torch.as_tensor((lo <= t) & (t <= hi)) if w else torch.tensor(False)
+        own = own_labels(xt)
+        inside = (lo <= t) & (t <= hi) if w else False
+        # times on another device are not looked at, that would be a wait
+        some = inside if isinstance(inside, bool) else inside.device.type != 'cpu' or inside.any().item()
         with evaluating(net), evaluating(guide):
-            f.calls = 1 + inside.any().item()
-            if not inside.any(): return threshold(x0_hat(net, xt, t, own), clip, quantile)
+            f.calls = 2 if some else 1
+            if not some: return threshold(x0_hat(net, xt, t, own), clip, quantile)
             if guide is None:
                 both = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
                 with_c, without = x0_hat(net, torch.cat([xt, xt]), both, torch.cat([own, torch.full_like(own, -1)])).chunk(2)
             else: with_c, without = x0_hat(net, xt, t, own), x0_hat(guide, xt, t, known(guide, own))
-        guided = with_c + like(w * inside.double(), xt) * (with_c - without)
+        share = w * inside if isinstance(inside, bool) else like(w * inside.to(xt.dtype), xt)
+        guided = with_c + share * (with_c - without)
         if rescale:
             std = lambda x: like(x.flatten(1).std(1), x)
             guided = guided * (1 - rescale + rescale * std(with_c) / std(guided))
@@ -193,29 +219,6 @@ def denoiser(
 
     f.calls = 2 if w else 1
     return f
-
-# %% ../nbs/04_ddpm.ipynb #657bbfc2
-class SeededNoise:
-    "Standard normal noise as a function of (seed, sample, step): independent of batch size and number of samples"
-    block = 128 # samples drawn together
-    def __init__(self,
-        seed:int,    # any whole number from 0 to 2^63 - 1
-        start:int=0, # index of the first sample of the batch among all samples
-    ): self.seed, self.start = in_range('seed', seed, 0, 2 ** 63 - 1, whole=True), in_range('start', start, 0, whole=True)
-
-    def _draw(self, b, step, size): # a Philox counter that no other block or step shares
-        philox = np.random.Philox(key=[self.seed, 0], counter=[0, 0, step, b])
-        return np.random.Generator(philox).standard_normal((self.block, size))
-
-    def __call__(self,
-        x:Tensor,  # a batch, shape (B, *): tells shape, dtype and device
-        step:int,  # 0 for the starting noise, then 1, 2, ...
-    ) -> Tensor: # noise for samples start ... start + B - 1, shape (B, *)
-        "Noise like `x`"
-        first, end = self.start // self.block, (self.start + len(x) - 1) // self.block + 1
-        rows = np.concatenate([self._draw(b, step, x[0].numel()) for b in range(first, end)])
-        rows = rows[self.start - first * self.block:][:len(x)]
-        return torch.from_numpy(rows).to(x.device, x.dtype).view_as(x)
 
 # %% ../nbs/04_ddpm.ipynb #337e45ed
 GRIDS, SAMPLERS = {}, {} # name -> function
@@ -252,33 +255,45 @@ def checked_times(
         if not s < t: raise ValueError(f'times must fall: {s:g} follows {t:g}')
     return times
 
-def noise_source(
-    noise:Callable|int|torch.Generator|None, # a function noise(x, k), a seed, a generator, or None for torch's own state
-) -> Callable: # noise(x, k) -> Tensor like x
-    "What a sampler draws its noise from"
-    if noise is None: return lambda x, k: torch.randn_like(x)
-    if isinstance(noise, torch.Generator): return lambda x, k: torch.randn(x.shape, generator=noise, dtype=x.dtype, device=noise.device).to(x.device)
-    return noise if callable(noise) else SeededNoise(noise)
-
 # %% ../nbs/04_ddpm.ipynb #86e2dfb0
 class Run:
     "A sampler at work: an iterator over states that counts the steps and the network calls made so far"
+    every = 10 # steps between two looks at a device, where to look is to wait
+
     def __init__(self, start:Callable, f:Callable, times:list):
         self.times, self.step, self.calls, self._f = times, -1, 0, f
+        self._unseen = [] # (where, is the answer finite?)
         self._states = start(self._watched)
 
     def _watched(self, xt, t): # f, counted, and its answer looked at
         x0 = self._f(xt, t)
         self.calls += getattr(self._f, 'calls', 1)
-        where = f'step {self.step} of {len(self.times) - 1}, at time {t if not torch.is_tensor(t) else t.flatten()[0].item():g}, network call {self.calls}'
-        if not torch.is_tensor(x0) or x0.shape != xt.shape: raise ValueError(f'{where}: the denoiser returned {tuple(getattr(x0, "shape", ())) or type(x0).__name__} for states of shape {tuple(xt.shape)}')
-        if not x0.isfinite().all(): raise ValueError(f'{where}: the denoiser returned a value that is not finite')
+        where = self.step, t, self.calls
+        if not torch.is_tensor(x0) or x0.shape != xt.shape:
+            got = tuple(getattr(x0, 'shape', ())) or type(x0).__name__
+            raise ValueError(f'{self._named(*where)}: the denoiser returned {got} for states of shape {tuple(xt.shape)}')
+        self._unseen.append((where, x0.isfinite().all()))
+        if x0.device.type == 'cpu': self._look()
         return x0
+
+    def _named(self, step, t, calls):
+        t = t.flatten()[0].item() if torch.is_tensor(t) else t
+        return f'step {step} of {len(self.times) - 1}, at time {t:g}, network call {calls}'
+
+    def _look(self): # at all answers since the last look
+        unseen, self._unseen = self._unseen, []
+        if not unseen: return
+        finite = torch.stack([ok for _, ok in unseen]).tolist()
+        for (where, _), ok in zip(unseen, finite):
+            if not ok: raise ValueError(f'{self._named(*where)}: the denoiser returned a value that is not finite')
 
     def __iter__(self): return self
     def __next__(self): # the starting noise is state 0, and step k makes state k
-        self.step = min(self.step + 1, len(self.times) - 1)
-        with torch.no_grad(): return next(self._states)
+        end = len(self.times) - 1
+        self.step = min(self.step + 1, end)
+        with torch.no_grad(): x = next(self._states)
+        if self.step == end or self.step % self.every == 0: self._look()
+        return x
 
 def last(
     states:Iterator, # what a sampler returned
@@ -310,6 +325,8 @@ def sampler(
             if not isinstance(sched, Schedule): raise ValueError(f'sched is a {type(sched).__name__}: must be a Schedule')
             if not (torch.is_tensor(x) and x.is_floating_point() and x.ndim >= 1 and len(x)): raise ValueError('x must be a batch of floating-point states, shape (B, *)')
             for name, check in checks.items(): check(a[name])
+            # increments would fall below what sixteen bits can tell apart
+            if x.dtype in (torch.float16, torch.bfloat16): a['x'] = x.float()
             by_grid = isinstance(a['times'], str) or callable(a['times'])
             times = checked_times(sched, sig.parameters['n'].default if by_grid and given is None else given, a['times'])
             if len(times) - 1 < need: raise ValueError(f'n = {len(times) - 1}: {make.__name__} is of order {order} and needs at least {need} steps')
@@ -344,7 +361,8 @@ def reverse_var(
 ) -> Tensor: # float64, 0 where s = 0
     "Variance of a reverse step from t to s, between the two bounds of Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021"
     m = choose(var, VARIANCES, 'variance') if isinstance(var, str) else in_range('var', var, 0, 1)
-    share = -torch.expm1(sched.log_snr(t) - sched.log_snr(s))
+    t, s = together(t, s)
+    share = -torch.expm1(sched.gap(t, s))
     noise_s = sched.noise(s)
     return torch.where(noise_s == 0, 0., share * noise_s ** (2 - 2 * m) * sched.noise(t) ** (2 * m))
 

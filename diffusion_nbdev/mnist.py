@@ -156,13 +156,18 @@ class MNISTData(TensorData):
         for part, rows in (('val', order[:k]), ('train', order[k:])): self._rows[part] = x[rows], c[rows]
 
     def train_dataloader(self):
-        if not self.degrees: return super().train_dataloader()
-        loader = self._loader('train', shuffle=True, augment=lambda x, i: rotate(x, self.angles(loader.sampler.epoch, i)))
+        loader = super().train_dataloader()
+        rows, order = loader.dataset, loader.sampler
+        def turn(epoch): # the angles of an epoch are drawn and sent once
+            angles = self.angles(epoch).to(order.device)
+            rows.augment = lambda x, i: rotate(x, angles[i])
+        if self.degrees: order.on_epoch = turn
         return loader
 
-    def angles(self, epoch, i): # of a batch: a function of seed, epoch and its first row
-        g = torch.Generator().manual_seed(seed_of(self.seed, 'angle', epoch, int(i[0])))
-        return (2 * torch.rand(len(i), generator=g) - 1) * math.radians(self.degrees)
+    def angles(self, epoch): # of all training images: a function of seed, epoch and row
+        g = torch.Generator().manual_seed(seed_of(self.seed, 'angle', epoch))
+        share = 2 * torch.rand(len(self._rows['train'][0]), generator=g) - 1
+        return share * math.radians(self.degrees)
 
 # %% ../nbs/10_mnist.ipynb #78007284
 def multiply_adds(

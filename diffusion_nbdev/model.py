@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .ddim import ddim
-from .ddpm import PREDS, SAMPLERS, SeededNoise, denoiser, labels
+from .ddpm import PREDS, SAMPLERS, denoiser, labels
+from .devices import batch_that_fits, chosen_precision, computing, halving
+from .sampling import SeededNoise
 from .schedules import Schedule, build, choose, in_range, schedule_from_betas
 
 # %% ../nbs/07_model.ipynb #2f5fad73
@@ -64,7 +66,7 @@ class Model(nn.Module):
         self.net, self.sched, self.pred, self.data, self.card = net, sched, pred, data, {}
 
     device = property(lambda self: next(self.net.parameters()).device)
-    dtype = property(lambda self: next(self.net.parameters()).dtype)
+    dtype = property(lambda self: next(self.net.parameters()).dtype, doc="of the net's weights; states are at least float32")
     n_classes = property(lambda self: getattr(self.net, 'n_classes', 0))
 
 # %% ../nbs/07_model.ipynb #792e4d94
@@ -102,30 +104,37 @@ def _generate(self:Model,
     interval:tuple|None=None,    # see `denoiser`
     rescale:float=0.,            # see `denoiser`
     guide:Model|None=None,       # see `Model.denoiser`
+    precision:str|None=None,     # 32, or bf16 for bfloat16 where it is safe; None chooses
     progress:bool=False,         # show a bar?
     **options,                   # times, eta, ...: passed to the sampler
 ) -> Tensor: # (num, *) in the data's own units, on the CPU
     "Samples in the data's own units"
     sampler = choose(sampler, SAMPLERS, 'sampler') if isinstance(sampler, str) else sampler
     in_range('num', num, 1, whole=True)
-    each = math.prod(self.data.shape)
-    size, block = max(1, 2 ** 17 // each), SeededNoise.block
-    size = min(num, size - size % block or size if batch_size is None else in_range('batch_size', batch_size, 1, whole=True)) # noise is drawn in whole blocks
+    shape, device = self.data.shape, self.device
+    precision = chosen_precision(device, shape, precision)
+    if batch_size is None: batch_size = batch_that_fits(device, math.prod(shape))
+    in_range('batch_size', batch_size, 1, whole=True)
     c = labels(c, num, self.n_classes)
     if n is not None: options['n'] = n
-    out = torch.empty(num, *self.data.shape, dtype=self.dtype)
-    run = lambda start, empty: sampler(
-        self.denoiser(None if c is None else c[start:start + len(empty)], w, clip, quantile=quantile, interval=interval, rescale=rescale, guide=guide),
-        self.sched, SeededNoise(seed, start)(empty, 0), noise=SeededNoise(seed, start), **options)
+    guidance = dict(quantile=quantile, interval=interval, rescale=rescale, guide=guide)
+    # states are float32 where the weights are sixteen bits
+    dtype = torch.promote_types(self.dtype, torch.float32)
+
+    def draw(start, stop): # samples start ... stop - 1
+        noise, empty = SeededNoise(seed, start), torch.empty(stop - start, *shape, dtype=dtype, device=device)
+        f = self.denoiser(None if c is None else c[start:stop], w, clip, **guidance)
+        states = sampler(f, self.sched, noise(empty, 0), noise=noise, **options)
+        for k, x in enumerate(states):
+            bar.update(start + len(x) * k // (len(states.times) - 1) - bar.n)
+        # network calls per sample, of the last chunk
+        self.calls = states.calls
+        return self.data.to_data(x).cpu()
+
+    out = torch.empty(num, *shape, dtype=dtype)
     with tqdm(total=num, unit='sample', desc=sampler.__name__, disable=not progress) as bar:
-        for start in range(0, num, size):
-            empty = torch.empty(min(size, num - start), *self.data.shape, dtype=self.dtype, device=self.device)
-            states = run(start, empty)
-            steps = len(states.times) - 1
-            for k, x in enumerate(states):
-                if k: bar.update(len(x) * k // steps - len(x) * (k - 1) // steps)
-            out[start:start + len(x)] = self.data.to_data(x).cpu()
-    self.calls = states.calls # network calls per sample, of the last chunk
+        with computing(device, precision):
+            for start, x in halving(draw, num, batch_size, device): out[start:start + len(x)] = x
     return out
 
 Model.denoiser, Model.generate = _denoiser, _generate

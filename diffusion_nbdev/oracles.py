@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .devices import finest
 from .schedules import PREDS, Schedule, choose, in_range, like, time_tensor
 
 # %% ../nbs/02_oracles.ipynb #0e28eadb
@@ -47,6 +48,15 @@ class Mixture:
         if self.n_classes and labels.unique().tolist() != list(range(self.n_classes)): raise ValueError(f'labels are {labels.unique().tolist()}: must be 0 to n_classes - 1, each at least once')
         self.sched, self.shape = sched, tuple(means.shape[1:])
         self.means, self.stds, self.weights, self.labels = means, stds, weights / weights.sum(), labels.long()
+        self._there = {}
+
+    def there(self, device): # means as rows, variances (one if all are equal), log weights, labels: on a device
+        if device not in self._there:
+            var = self.stds ** 2
+            if (self.stds == self.stds[0]).all(): var = var[:1]
+            parts = self.means.flatten(1), var, self.weights.log(), self.labels
+            self._there[device] = tuple(a.to(device) for a in parts)
+        return self._there[device]
 
     def __repr__(self): return f'Mixture(K={len(self.means)}, shape={self.shape}, n_classes={self.n_classes})'
 
@@ -62,7 +72,8 @@ def label_tensor(
     if tuple(c.shape) not in ((), (1,), (B,)): raise ValueError(f'labels of shape {tuple(c.shape)} for {B} samples: must be () or ({B},)')
     bad = (c < -1) | (c >= n_classes)
     rule = f'from -1 (no label) to {n_classes - 1}' if n_classes else '-1, there are no classes'
-    if bad.any(): raise ValueError(f'label c = {c[bad].flatten()[0].item()}: must be {rule}')
+    # a look at labels on another device would cost a wait
+    if c.device.type == 'cpu' and bad.any(): raise ValueError(f'label c = {c[bad].flatten()[0].item()}: must be {rule}')
     return c.long().expand(B)
 
 # %% ../nbs/02_oracles.ipynb #325285d3
@@ -100,18 +111,23 @@ def _distance2(x, signal, means): # |x - signal mu_k|^2, shape (n, K)
 def _blocks(self:Mixture, answer, xt, t, c): # answer(...) for blocks of rows, always equally many
     if tuple(xt.shape[1:]) != self.shape or xt.ndim < 2: raise ValueError(f'xt has shape {tuple(xt.shape)}: must be (B, {", ".join(map(str, self.shape))})')
     if not xt.is_floating_point(): raise ValueError(f'xt has dtype {xt.dtype}: must be real numbers')
-    B, K, device = len(xt), len(self.means), 'cpu' if xt.device.type == 'mps' else xt.device       # MPS knows no float64
-    x, t, c = xt.to(device).double().flatten(1), time_tensor(self.sched, t).to(device), label_tensor(c, self.n_classes, B).to(device)
+    B, K = len(xt), len(self.means)
+    # on the CPU where the device knows no float64
+    device = xt.device if finest(xt.device) is torch.float64 else torch.device('cpu')
+    x, c = xt.to(device).double().flatten(1), label_tensor(c, self.n_classes, B).to(device)
+    t = time_tensor(self.sched, t)
+    # one number stays on the CPU, and is spread over the states without a copy
+    if t.numel() > 1 or t.device.type != 'cpu': t = t.to(device)
     if tuple(t.shape) not in ((), (1,), (B,)): raise ValueError(f'times of shape {tuple(t.shape)} for {B} samples: must be (), (1,) or ({B},)')
-    means, var, log_w, labels = (a.to(device) for a in (self.means.flatten(1), self.stds ** 2, self.weights.log(), self.labels))
-    if (self.stds == self.stds[0]).all(): var = var[:1]
+    means, var, log_w, labels = self.there(device)
     n = min(4096, max(64, 2 ** 16 // max(K, means.shape[1]) // 64 * 64))
     row = lambda a, i, fill: F.pad(a[i:i + n], (0, 0) * (a.ndim - 1) + (0, n - len(a[i:i + n])), value=fill)
     out, common = [], t.numel() == 1
     for i in range(0, max(B, 1), n):
         if i == 0 or not common:
-            ti = t.reshape(-1)[:1].repeat(n) if t.numel() == 1 else row(t, i, 0)
-            signal, noise = (a(ti).to(device)[:, None] for a in (self.sched.signal, self.sched.noise))
+            signal, noise = (a(t if common else row(t, i, 0)) for a in (self.sched.signal, self.sched.noise))
+            if common: signal, noise = (torch.zeros(n, dtype=torch.float64, device=device) + a.reshape(()) for a in (signal, noise))
+            signal, noise = signal[:, None], noise[:, None]
             var_t = (signal ** 2 * var + noise ** 2).clamp(min=1e-200)
             prior = log_w - 0.5 * means.shape[1] * (2 * math.pi * var_t).log()
         xi = row(x, i, 0.)
@@ -261,7 +277,9 @@ class OracleNet(nn.Module):
 
     def forward(self, xt:Tensor, t:float|Tensor, c:int|Tensor|None=None) -> Tensor:
         if self.pred == 'score': return self.oracle.score(xt, t, c)
-        x = (xt.cpu() if xt.device.type == 'mps' else xt).double()
+        # on the CPU where the device knows no float64
+        x = (xt if finest(xt.device) is torch.float64 else xt.cpu()).double()
+        if torch.is_tensor(t): t = t.to(x.device)
         signal, noise = self.oracle.sched.signal(t), self.oracle.sched.noise(t)
         x0_hat = self.oracle(x, t, c)
         eps_hat = (x - like(signal, x) * x0_hat) * like(torch.where(noise == 0, 0., 1 / noise), x)

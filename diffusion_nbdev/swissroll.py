@@ -47,6 +47,7 @@ class SwissRollData(TensorData):
 
     def train_dataloader(self):
         loader = super().train_dataloader()
-        def renew(epoch): loader.dataset.x = self.draw(self.n_train, 'train', epoch)
+        def renew(epoch): # drawn here, sent to where the training runs
+            loader.dataset.x = self.draw(self.n_train, 'train', epoch).to(loader.sampler.device)
         if self.fresh: loader.sampler.on_epoch = renew
         return loader

@@ -47,7 +47,8 @@ class Embedding(nn.Module):
         B:int,               # number of samples
     ) -> Tensor:             # shape (1, dim) where all samples have it in common, else (B, dim)
         weight = self.time[0].weight
-        t = torch.as_tensor(t, device=weight.device)
+        # a number becomes a tensor where it is needed: copying one there would be a wait
+        t = t.to(weight.device) if torch.is_tensor(t) else torch.full((1,), t, device=weight.device)
         if tuple(t.shape) not in ((), (1,), (B,)): raise ValueError(f't has shape {tuple(t.shape)}: must be (), (1,) or ({B},), one time for each sample or for all')
         t = t.reshape(-1) if weight.dtype != torch.float64 else t.reshape(-1).double()
         e = self.time(time_features(t, self.dim).to(weight.dtype))
@@ -220,7 +221,6 @@ def grow(
         if want.get(k) != have.get(k): raise ValueError(f"weights of another net: {k} is {have.get(k, 'missing')}, this one's {want.get(k, 'has none')}")
     net.load_state_dict(weights, strict=False)
     return net
-
 
 # %% ../nbs/03_unet.ipynb #d7e74f43
 @recorded

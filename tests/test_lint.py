@@ -138,6 +138,41 @@ def test_plots_imports_nothing_of_ours(tmp_path):
     root = project(tmp_path, {'01_a': [TITLE, py('#| default_exp a')], '90_plots': [TITLE, py('#| default_exp plots'), py('#| export\nfrom diffusion_nbdev.a import f')]})
     assert 'nothing of ours' in str(lint.lint(root, ['import order'])['import order'][0])
 
+def module(name, *imports, test=''):
+    "A notebook of one module that imports others of ours."
+    cells = [TITLE, py(f'#| default_exp {name}'), py('#| export\n' + '\n'.join(f'from diffusion_nbdev.{m} import f' for m in imports))]
+    return cells + [py(f'from diffusion_nbdev.{test} import g')] * bool(test)
+
+@pytest.mark.parametrize('books, says', [
+    ({'04_a': module('a', 'b'), '05_b': module('b')}, 'nbs/04_a.ipynb, cell 3 (id c2): import order: imports b, which is chapter 05'),
+    ({'04_a': module('a'), '83_s': module('s', 'a')}, 'nbs/83_s.ipynb, cell 3 (id c2): import order: imports a, which is chapter 04: the workshop imports no chapter'),
+    ({'04_a': module('a', 'cli'), '91_cli': module('cli')}, 'imports cli, which brings the whole package together'),
+    ({'83_s': module('s', 'all'), '92_all': module('all')}, 'imports all, which brings the whole package together'),
+    ({'83_s': module('s', 'u'), '84_u': module('u', 'v'), '85_v': module('v', 's')}, 'imports go in a circle: s -> u -> v -> s'),
+    ({'01_schedules': module('schedules', 's'), '83_s': module('s', 'schedules')}, 'imports go in a circle: s -> schedules -> s')])
+def test_layers(tmp_path, books, says):
+    "A chapter imports lower chapters and the workshop, the workshop itself; nothing imports itself by detours."
+    fs = [str(f) for f in lint.lint(project(tmp_path, books), ['import order'])['import order']]
+    assert len(fs) == 1 and says in fs[0], fs
+
+def test_layers_kept(tmp_path):
+    "What the layers allow; cells that are not exported import what they like."
+    books = {'01_schedules': module('schedules'), '04_a': module('a', 'schedules', 's', 'plots', test='b'), '05_b': module('b', 'a'),
+             '83_s': module('s', 'u', 'schedules', test='b'), '84_u': module('u'), '90_plots': module('plots', test='b'),
+             '91_cli': module('cli', 'b', 's'), '92_all': module('all', 'a', 'b', 's', 'plots')}
+    assert lint.lint(project(tmp_path, books), ['import order'])['import order'] == []
+
+def test_workshop_has_no_exercises(tmp_path):
+    books = {n: [TITLE, md('Prose.')] for n in ('79_a', '80_b')}
+    assert {f.file for f in lint.lint(project(tmp_path, books), ['chapter end'])['chapter end']} == {'nbs/79_a.ipynb'}
+
+def test_settings_are_read_once_a_rule(tmp_path, monkeypatch):
+    "Not once for each import: that took most of the time."
+    calls, read = [], lint.root_lib
+    monkeypatch.setattr(lint, 'root_lib', lambda root: calls.append(root) or read(root))
+    lint.lint(project(tmp_path, {'04_a': [TITLE, *[py('import os, sys')] * 20]}), ['declared', 'import order'])
+    assert len(calls) == 2
+
 @pytest.mark.parametrize('first', [md('# A title'), md('# A title\n\n> One.\n\nMore prose.'), md('Prose.'), py('x = 1')])
 def test_title(tmp_path, first):
     assert len(lint.lint(project(tmp_path, {'04_a': [first]}), ['title'])['title']) == 1

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from diffusion_nbdev.ddim import ddim, quadratic_times
-from diffusion_nbdev.ddpm import SeededNoise
 from diffusion_nbdev.model import load, shipped
 from diffusion_nbdev.plots import SCALE, image_grid
+from diffusion_nbdev.sampling import SeededNoise
 
 IMAGES = ROOT/'nbs'/'images'
 PAPER, INK, MUTED = '#ffffff', '#24282c', '#596168'   # the site's colours: nbs/light.scss, nbs/styles.css

@@ -295,19 +295,50 @@ def own_imports(tree, lib):
         elif isinstance(n, ast.Import):
             yield from (a.name.split('.')[1] for a in n.names if a.name.startswith(lib + '.'))
 
+# Notebooks from this number on are the workshop (machinery); those below are the chapters of the book.
+WORKSHOP = 80
+# Modules of the workshop that bring the whole package together: they import what they like, and nothing but them imports them.
+TOP = {'cli', 'all'}
+# Chapters that the workshop may import: `in_range` and `choose` still live there.
+WORKSHOP_NEEDS = {'schedules'}
+
+def refused(book, other):
+    "Why an exported cell of a notebook must not import the module of another one; empty if it may."
+    if book.module == other.module: return ''
+    if book.module == 'plots': return 'plots imports nothing of ours'
+    if other.module in TOP: return '' if book.module in TOP else 'which brings the whole package together: nothing imports it'
+    if book.module in TOP or other.number is None: return ''
+    if book.number >= WORKSHOP > other.number: return '' if other.module in WORKSHOP_NEEDS else f'which is chapter {other.number:02d}: the workshop imports no chapter'
+    if other.number < WORKSHOP and other.number > book.number: return f'which is chapter {other.number:02d}'
+    return ''
+
+def circle(imports, start):
+    "The shortest way along imports from a module back to itself; None if there is none."
+    ways, seen = [[start]], set()
+    for way in ways:
+        for m in sorted(imports.get(way[-1], ())):
+            if m == start: return [*way, m]
+            if m not in seen: seen.add(m); ways.append([*way, m])
+
 @rule('import order')
 def _order(books, root):
-    "A chapter imports only modules of lower-numbered chapters, and plots; plots imports nothing of ours."
-    lib = root_lib(root)
-    number = {b.module: b.number for b in books if b.module}
+    "Exported cells: a chapter imports the workshop and lower-numbered chapters; the workshop imports the workshop; nothing imports itself by detours."
+    lib, home = root_lib(root), {b.module: b for b in books if b.module}
+    imports, where = {}, {}
     for b in books:
         if b.number is None: continue
         for c in b.code:
-            t = c.tree()
+            t = c.tree() if c.exported else None
             for m in own_imports(t, lib) if t else ():
-                if b.module == 'plots' and c.exported: yield b, c, f'plots imports {m}: it imports nothing of ours'
-                elif m in number and m not in ('plots', b.module) and number[m] is not None and number[m] > b.number:
-                    yield b, c, f'imports {m}, which is chapter {number[m]:02d}'
+                if m not in home: continue
+                why = refused(b, home[m])
+                if why: yield b, c, f'imports {m}, {why}'
+                if m != b.module:
+                    imports.setdefault(b.module, set()).add(m)
+                    where.setdefault((b.module, m), c)
+    for m in imports:
+        way = circle(imports, m)
+        if way and m == min(way): yield home[m], where[way[0], way[1]], f'imports go in a circle: {" -> ".join(way)}'
 
 def root_lib(root):
     from configparser import ConfigParser
@@ -322,12 +353,13 @@ def _declared(books, root):
     from configparser import ConfigParser
     ini = ConfigParser(delimiters=['=']); ini.read(root/'settings.ini', encoding='utf-8')
     names = lambda k: {re.match(r'[\w.-]+', r)[0].lower().replace('_', '-') for r in ini['DEFAULT'].get(k, '').split()}
+    lib = root_lib(root)
     run, dev, mlflow = names('requirements'), names('dev_requirements'), names('mlflow_requirements')
     for b in books:
         for c in b.code:
             for n in ast.walk(c.tree() or ast.Module([], [])):
                 mods = [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module] if isinstance(n, ast.ImportFrom) and not n.level else []
-                for m in {m.split('.')[0] for m in mods} - sys.stdlib_module_names - {root_lib(root)}:
+                for m in {m.split('.')[0] for m in mods} - sys.stdlib_module_names - {lib}:
                     if ALIAS.get(m, m).lower().replace('_', '-') not in run | mlflow | (set() if c.exported else dev):
                         yield b, c, f'imports {m}, which settings.ini does not require{" at run time" * c.exported}'
 
@@ -495,10 +527,10 @@ def _box(books, root):
 
 @rule('chapter end')
 def _chapter_end(books, root):
-    "A chapter ends with exercises whose solutions are folded, and with a link to the next one."
+    "A chapter of the book ends with exercises whose solutions are folded, and with a link to the next one."
     for b in books:
-        if b.number is None or not b.prose: continue
-        if b.number < 90 and not any('collapse="true"' in c.source for c in b.prose): yield b, b.prose[-1], 'no folded solution: `::: {.callout-tip collapse="true" title="Solution"}`'
+        if b.number is None or b.number >= WORKSHOP or not b.prose: continue
+        if not any('collapse="true"' in c.source for c in b.prose): yield b, b.prose[-1], 'no folded solution: `::: {.callout-tip collapse="true" title="Solution"}`'
         if not any(re.search(r'\]\([\w/]+\.ipynb\)', c.source) for c in b.prose[-2:]): yield b, b.prose[-1], 'no link to the next chapter: `[next](04_ddpm.ipynb)`'
 
 @rule('site files')
