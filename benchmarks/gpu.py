@@ -24,14 +24,16 @@ import lightning.pytorch as L
 import torch
 
 from diffusion_nbdev import samplers                             # noqa: F401, SAMPLERS
-from diffusion_nbdev.cli import configs
-from diffusion_nbdev.ddpm import SAMPLERS, diffusion_loss
+from diffusion_nbdev.cli.catalogue import configs
+from diffusion_nbdev.ddpm import diffusion_loss
+from diffusion_nbdev.sampling import SAMPLERS
 from diffusion_nbdev.devices import computing
-from diffusion_nbdev.metrics import score_images
-from diffusion_nbdev.mnist import STEMS, data_folder, idx_file
+from diffusion_nbdev.judge import score_images
+from diffusion_nbdev.pictures import STEMS, data_folder, idx_file
 from diffusion_nbdev.model import Model, load, unit_images
 from diffusion_nbdev.schedules import cosine_schedule
-from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+from diffusion_nbdev.data import TensorData
+from diffusion_nbdev.training import LitDiffusion, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, RECIPE = 'mnist_cond', 'mnist_cond_gpu'

@@ -27,11 +27,14 @@ from peers import unet2d
 from ship import train_digits
 from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
 from diffusion_nbdev.devices import bfloat16_pays
-from diffusion_nbdev.metrics import Extractor, digit_features, load_extractor, score_images
-from diffusion_nbdev.mnist import MNISTData
-from diffusion_nbdev.model import Model, Units, load, whole_file
+from diffusion_nbdev.judge import (
+    Extractor, digit_features, load_extractor, score_images)
+from diffusion_nbdev.pictures import MNISTData
+from diffusion_nbdev.files import whole_file
+from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
-from diffusion_nbdev.training import LitDiffusion, fit, quiet
+from diffusion_nbdev.callbacks import quiet
+from diffusion_nbdev.training import LitDiffusion, fit
 from diffusion_nbdev.unet import UNet
 
 KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor', 'accuracy', 'accuracy_real')
@@ -157,7 +160,7 @@ def minutes(args):
 
 def epochs(args):
     "Scores of the weights that a training keeps after each epoch."
-    from diffusion_nbdev import cli
+    from diffusion_nbdev.cli.main import main as cli
     rows = []
     with tempfile.TemporaryDirectory() as tmp:
         kept = Path(args.run) if args.run else Path(tmp)

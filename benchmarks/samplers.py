@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from diffusion_nbdev import ddim, samplers                                       # noqa: F401, they enter SAMPLERS and GRIDS
-from diffusion_nbdev.ddpm import GRIDS, SAMPLERS, last
+from diffusion_nbdev.sampling import GRIDS, SAMPLERS, last
 from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
 from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
 from diffusion_nbdev.sampling import SeededNoise
@@ -135,7 +135,7 @@ def net(n, quick):
     return dict(n=n, floor=floor.value, card=model.card.get('sha256'), rows=rows)
 
 def overhead(n, quick):
-    from diffusion_nbdev.ddpm import denoiser
+    from diffusion_nbdev.guidance import denoiser
     from diffusion_nbdev.unet import UNet
     sched, unet = SCHEDULES['cosine'](1000), UNet().eval()
     f, inside, rows = denoiser(unet, sched, clip=1.), [0.], []

@@ -51,7 +51,8 @@ def timed_fit(net, precision, steps, batch):
     import lightning.pytorch as L
     from diffusion_nbdev.model import Model, unit_images
     from diffusion_nbdev.schedules import cosine_schedule
-    from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+    from diffusion_nbdev.data import TensorData
+    from diffusion_nbdev.training import LitDiffusion, fit
     class Clock(L.Callback):
         def on_train_batch_end(self, trainer, *args):
             if trainer.global_step == 5: self.start = time.perf_counter()
@@ -112,7 +113,9 @@ def train(args):
 def sample(args):
     import torch
     from diffusion_nbdev.devices import bfloat16_pays
-    from diffusion_nbdev.ddpm import ddpm, denoiser, last
+    from diffusion_nbdev.ddpm import ddpm
+    from diffusion_nbdev.guidance import denoiser
+    from diffusion_nbdev.sampling import last
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
     from diffusion_nbdev.sampling import SeededNoise
@@ -240,7 +243,8 @@ def profile(args):
     import torch
     from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddim import ddim
-    from diffusion_nbdev.ddpm import diffusion_loss, last
+    from diffusion_nbdev.ddpm import diffusion_loss
+    from diffusion_nbdev.sampling import last
     from diffusion_nbdev.model import load
     from diffusion_nbdev.sampling import SeededNoise
     from diffusion_nbdev.schedules import cosine_schedule
@@ -293,7 +297,7 @@ def main():
     args = p.parse_args()
     if without_gpu(args): sys.exit(2)
     from diffusion_nbdev.devices import bfloat16_pays
-    from diffusion_nbdev.model import whole_file
+    from diffusion_nbdev.files import whole_file
     import torch
     for part in args.parts:
         start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 
 def main():
-    from .cli import main as command  # here, so that importing this file costs nothing
+    from .cli.main import main as command  # here, so that importing this file costs nothing
     return command()
 
 

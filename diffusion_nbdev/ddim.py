@@ -6,15 +6,15 @@
 __all__ = ['ddim_step', 'uniform_times', 'quadratic_times', 'ddim', 'slerp', 'ddim_invert']
 
 # %% ../nbs/05_ddim.ipynb #8ed81b30
-import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from .ddpm import Run, checked_times, grid, sampler
+from .checks import in_range
 from .devices import finest
-from .schedules import Schedule, in_range, like, together
+from .sampling import Run, checked_times, grid, sampler
+from .schedules import Schedule, like, together
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(

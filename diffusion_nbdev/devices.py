@@ -10,7 +10,6 @@ __all__ = ['PRECISIONS', 'NO_MEMORY', 'device_names', 'pick_device', 'bfloat16_p
 # %% ../nbs/86_devices.ipynb #devices-imports
 import contextlib
 import functools
-import math
 import warnings
 from collections.abc import Callable, Iterator
 

@@ -9,15 +9,15 @@ __all__ = ['GREY', 'STYLE', 'SCALE', 'subplots', 'show_points', 'image_grid', 's
 # %% ../nbs/90_plots.ipynb #2565199c
 import math
 import os
-from pathlib import Path
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import torch
-from torch import Tensor
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from torch import Tensor
 
 # %% ../nbs/90_plots.ipynb #1cf5c0a2
 GREY = '#7f7f7f' # readable on white and on black

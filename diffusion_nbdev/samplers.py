@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['AHEAD', 'POINTS', 'MASS', 'AVERAGED', 'METHODS', 'legs', 'between', 'dpmpp_2m', 'dpmpp_2s', 'mean_weights',
            'mean_over', 'first_mean', 'start_order', 'dpmpp_3m', 'unipc2', 'unipc3', 'levels', 'heun', 'deis',
-           'dpmpp_2m_sde', 'euler_ancestral', 'logsnr_times', 'karras_times', 'spread', 'mean_angle', 'angle_times',
-           'balanced_times', 'visible_times', 'ode']
+           'dpmpp_2m_sde', 'euler_ancestral', 'ode']
 
 # %% ../nbs/12_samplers.ipynb #1cf0da32
-import functools, math
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .ddpm import grid, posterior, sampler
-from .schedules import Schedule, choose, in_range
+from .checks import choose, in_range
+from .ddpm import posterior
+from .sampling import sampler
+from .schedules import Schedule
 
 # %% ../nbs/12_samplers.ipynb #82b446ae
 def legs(
@@ -293,103 +294,6 @@ def euler_ancestral(
         x = a * x + (signal_s - a * signal_t) * f(x, t)
         if s > 0 and up > 0: x = x + noise_s * up * noise(x, k)
         yield x
-
-# %% ../nbs/12_samplers.ipynb #0d2e473f
-def _real(
-    sched:Schedule,  # T steps
-    log_snr:Tensor,  # rising log-SNR of the n times above 0; the first is not looked at
-) -> list[float]: # n + 1 falling times: T, the rest, 0
-    "A grid of real times from log-SNRs"
-    return [sched.T, *sched.t_at(log_snr[1:].clamp(max=sched.table[1])).tolist(), 0]
-
-@grid
-def logsnr_times(
-    sched:Schedule,     # T steps
-    n:int,              # number of steps, 1..T
-    lo:float=-10.,      # log-SNR at which it begins, if the schedule goes so far
-    hi:float=math.inf,  # log-SNR from which it jumps to 0; that of time 1 at most
-) -> list[float]: # n + 1 times from T to 0
-    "Evenly spaced in log-SNR, from -10 at least up to time 1, then 0: as in DPM-Solver, Lu et al. 2022a"
-    lo, hi = max(lo, sched.table[-1].item()), min(hi, sched.table[1].item())
-    in_range('hi', hi, lo, math.inf, inside=True)
-    return _real(sched, torch.linspace(lo, hi, n, dtype=torch.float64))
-
-@grid
-def karras_times(
-    sched:Schedule, # T steps
-    n:int,          # number of steps, 1..T
-    rho:float=7.,   # the larger, the more steps near the data
-) -> list[float]: # n + 1 times from T to 0
-    "noise/signal to the power of 1/7 evenly spaced, between 80 and 0.002 at most, Karras et al. 2022, eq. (5)"
-    lo, hi = (torch.exp(-sched.table[t] / 2).clamp(0.002, 80.).item() for t in (1, -1))
-    return _real(sched, -2 * rho * torch.linspace(hi ** (1 / rho), lo ** (1 / rho), n, dtype=torch.float64).log())
-
-# %% ../nbs/12_samplers.ipynb #d0e531f4
-def spread(
-    sched:Schedule, # T steps
-    n:int,          # number of steps, 1..T
-    done:Callable,  # share of the way from noise to data that is behind us at lambda: rises to 1 at infinity
-) -> list[float]: # n + 1 times from T to 0
-    "The grid whose steps each do an equal part of the way; its last positive time is at least 1"
-    first, at_1 = done(sched.table[[-1, 1]] / 2)
-    part = min(1 - first, (at_1 - first) * n / max(1, n - 1)) / n
-    want, (lo, hi) = first + part * torch.arange(n, dtype=torch.float64), (sched.table[[-1, 1]] / 2)
-    lo, hi = lo.repeat(n), hi.repeat(n)
-    for _ in range(60): # bisection
-        mid = (lo + hi) / 2
-        lo, hi = torch.where(done(mid) < want, mid, lo), torch.where(done(mid) < want, hi, mid)
-    return _real(sched, 2 * hi)
-
-# %% ../nbs/12_samplers.ipynb #371a4485
-def mean_angle(
-    lam:Tensor, # log(signal/noise), float64
-) -> Tensor: # from 0 to 1, in quarter turns
-    "$\\frac{2}{\\pi} \\int_0^1 \\arctan(s\\, e^\\lambda)\\, ds$: how far data with details of all sizes s up to 1 have turned from noise to data"
-    r = lam.exp()
-    return (r.arctan() - (r * r).log1p() / (2 * r)) * 2 / math.pi
-
-@grid
-def angle_times(
-    sched:Schedule, # T steps
-    n:int,          # number of steps, 1..T
-) -> list[float]: # n + 1 times from T to 0
-    "Equal turns of the mean angle between noise and data: for few calls of UniPC"
-    return spread(sched, n, mean_angle)
-
-# %% ../nbs/12_samplers.ipynb #9ebb78c6
-@functools.cache
-def _balance(small, large): # lambda on a fine grid, and the share of the way behind it
-    lam = torch.linspace(-40, 60, 20_001, dtype=torch.float64)
-    density = ((2 * (lam + math.log(large))).sigmoid() * (-2 * (lam + math.log(small))).sigmoid()) ** (1 / 3)
-    done = torch.cat([torch.zeros(1, dtype=torch.float64), (density[1:] + density[:-1]).cumsum(0)])
-    return lam, done / done[-1]
-
-@grid
-def balanced_times(
-    sched:Schedule,    # T steps
-    n:int,             # number of steps, 1..T
-    small:float=0.135, # size of the smallest details that matter, in standard deviations of the data
-    large:float=2.72,  # size of the largest
-) -> list[float]: # n + 1 times from T to 0
-    "Equal errors of a second-order solver in all steps, for data with details between two sizes: for few calls of DPM-Solver++"
-    in_range('large', large, 0, 1e6, inside=True)
-    in_range('small', small, 0, large, inside=True)
-    lam, done = _balance(small, large)
-    def share(x): # of the way that is behind lambda = x
-        k = torch.searchsorted(lam, x.contiguous()).clamp(1, len(lam) - 1)
-        return done[k - 1] + (x - lam[k - 1]) / (lam[k] - lam[k - 1]) * (done[k] - done[k - 1])
-    return spread(sched, n, share)
-
-# %% ../nbs/12_samplers.ipynb #visible-grid
-@grid
-def visible_times(
-    sched:Schedule, # T steps
-    n:int,          # number of steps, 1..T
-    lo:float=-6.,   # log-SNR at which data begin to differ: minus the log of their squared distance
-    hi:float=6.,    # log-SNR above which nothing is left to be seen
-) -> list[float]: # n + 1 times from T to 0
-    "Evenly spaced in log-SNR where pictures are decided, then 0: for few calls of stochastic solvers"
-    return logsnr_times(sched, n, lo, hi)
 
 # %% ../nbs/12_samplers.ipynb #4a55550e
 METHODS = {name: name for name in ('RK23', 'RK45', 'DOP853')}

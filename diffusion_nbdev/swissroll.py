@@ -9,9 +9,9 @@ __all__ = ['swissroll_units', 'swissroll', 'SwissRollData']
 import torch
 from torch import Tensor
 
+from .checks import in_range
+from .data import TensorData, seed_of
 from .model import Units
-from .schedules import in_range
-from .training import TensorData, seed_of
 
 # %% ../nbs/09_swissroll.ipynb #4dce4fe1
 swissroll_units = Units([2], mean=0., std=1.04, clip=2.5, name='swissroll')

@@ -7,14 +7,14 @@ __all__ = ['NORMS', 'UPSAMPLE', 'time_features', 'Embedding', 'FiLM', 'group_nor
            'grow', 'PointMLP']
 
 # %% ../nbs/03_unet.ipynb #36025391
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .schedules import choose, in_range, recorded
+from .checks import choose, in_range
+from .recipes import recorded
 
 # %% ../nbs/03_unet.ipynb #7a3df968
 def time_features(

@@ -79,7 +79,7 @@ def test_ratios_are_those_of_the_medians(found):
 
 def test_samplers_agree_with_themselves(found):
     from diffusion_nbdev import ddim, samplers                   # noqa: F401, SAMPLERS
-    from diffusion_nbdev.ddpm import SAMPLERS
+    from diffusion_nbdev.sampling import SAMPLERS
     assert set(found['agreement']['found']) == set(SAMPLERS)
     assert found['agreement']['largest'] == 0
 

@@ -20,7 +20,7 @@ def imported(code):
 
 @pytest.mark.parametrize('line', [['--help'], ['--version'], ['list'], ['list', 'samplers'], ['init', 'swissroll'], ['sample', '--help'], ['sampel']])
 def test_quick_answers_import_nothing_heavy(line):
-    assert imported(f'from diffusion_nbdev.cli import main; main({line!r})') == set()
+    assert imported(f'from diffusion_nbdev.cli.main import main; main({line!r})') == set()
 
 def test_mathematics_imports_neither_lightning_nor_matplotlib():
     code = '\n'.join(f'import diffusion_nbdev.{m}' for m in MATHEMATICS)
@@ -32,7 +32,7 @@ def test_package_itself_imports_nothing():
 def test_sampling_imports_no_lightning(tmp_path):
     make = ('from diffusion_nbdev.model import Model, Units; from diffusion_nbdev.unet import PointMLP; from diffusion_nbdev.schedules import cosine_schedule\n'
             'Model(PointMLP(width=16), cosine_schedule(50), data=Units([2], name="toy")).save("w.safetensors")\n'
-            'from diffusion_nbdev.cli import main\nassert main("sample w.safetensors --n 10 --out x.pt".split()) == 0')
+            'from diffusion_nbdev.cli.main import main\nassert main("sample w.safetensors --n 10 --out x.pt".split()) == 0')
     assert not imported(f'import os; os.chdir({str(tmp_path)!r})\n{make}') & {'lightning', 'matplotlib', 'scipy'}
 
 def test_help_is_fast():

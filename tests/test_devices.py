@@ -16,17 +16,19 @@ from torch.testing import assert_close
 import far
 import diffusion_nbdev.samplers # registers most of them
 from diffusion_nbdev.ddim import ddim, ddim_invert, ddim_step, slerp
-from diffusion_nbdev.ddpm import (GRIDS, LOSSES, SAMPLERS, TIMES, denoiser,
-                                  diffusion_loss, last, min_snr, posterior, reverse_var,
-                                  threshold, x0_weight)
-from diffusion_nbdev.metrics import (Extractor, digit_features, energy_distance,
-                                     load_extractor, score_images, sliced_w2)
+from diffusion_nbdev.ddpm import (
+    LOSSES, TIMES, diffusion_loss, min_snr, posterior, reverse_var, x0_weight)
+from diffusion_nbdev.guidance import denoiser, threshold
+from diffusion_nbdev.sampling import GRIDS, SAMPLERS, last
+from diffusion_nbdev.judge import (
+    Extractor, digit_features, load_extractor, score_images)
+from diffusion_nbdev.metrics import energy_distance, sliced_w2
 from diffusion_nbdev.model import Model, Units, load
-from diffusion_nbdev.oracles import (OracleNet, dataset_oracle, gaussian_oracle,
-                                     ring_mixture, swissroll_oracle)
+from diffusion_nbdev.oracles import (
+    OracleNet, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)
 from diffusion_nbdev.sampling import SeededNoise
-from diffusion_nbdev.schedules import (PREDS, cosine_schedule, diffuse, eps_from,
-                                       target, x0_from)
+from diffusion_nbdev.schedules import (
+    PREDS, cosine_schedule, diffuse, eps_from, target, x0_from)
 from diffusion_nbdev.unet import PointMLP, UNet
 
 T = 50
@@ -649,7 +651,8 @@ def lightning_on(device):
 
 def trained(where, folder, resume=None, epochs=1, batch_size=16, heard=None, **options):
     "A training on 180 labelled points, with validation and a picture after each epoch"
-    from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+    from diffusion_nbdev.data import TensorData
+    from diffusion_nbdev.training import LitDiffusion, fit
     x = noise((224, 2), seed=2) * torch.tensor([1., 0.3])
     data = TensorData(x, torch.arange(224) % 3, batch_size=batch_size, held_out=0.1)
     torch.manual_seed(0)
@@ -694,7 +697,7 @@ def test_training(device, kind, tmp_path):
 
 
 def test_training_on_turned_digits(device, tmp_path):
-    from diffusion_nbdev.mnist import MNISTData
+    from diffusion_nbdev.pictures import MNISTData
     from diffusion_nbdev.training import LitDiffusion, fit
     data = MNISTData('digits', batch_size=50, held_out=0.4, degrees=5.)
     data.setup()
@@ -803,7 +806,7 @@ def test_files(device, tmp_path):
 
 @pytest.mark.parametrize('name', ['nowhere', 'cuda:77', 'cuda:-2', 'meta:x'])
 def test_devices_that_do_not_exist(name, tmp_path, capfd):
-    from diffusion_nbdev.cli import main
+    from diffusion_nbdev.cli.main import main
     path = points().save(tmp_path/'a.safetensors')
     assert main(['sample', str(path), '--n', '2', '--device', name]) == 2
     said = capfd.readouterr().err

@@ -28,7 +28,7 @@ def test_killed_and_terminated_training_goes_on(tmp_path):
         time.sleep(random.random())
     finally: p.kill()
     p.communicate()
-    from diffusion_nbdev.training import newest_checkpoint, read_checkpoint
+    from diffusion_nbdev.resume import newest_checkpoint, read_checkpoint
     before = read_checkpoint(newest_checkpoint(checkpoints))['global_step']
     assert before >= 20
     (checkpoints/'last.ckpt').write_bytes((checkpoints/'last.ckpt').read_bytes()[:-100])
@@ -76,7 +76,7 @@ WILD = (None, -1, 0, 1, 3, 10 ** 6, 10 ** 12, 1e308, float('nan'), float('inf'),
 
 def mutated_weights(data, r):
     "A weights file with one thing changed, at a depth where digests no longer help"
-    from diffusion_nbdev.model import digest
+    from diffusion_nbdev.files import digest
     import safetensors.torch, torch
     kind = r.choice('bits cut length json dtype shape offsets nan card deep'.split())
     n = struct.unpack('<Q', data[:8])[0]
@@ -137,7 +137,7 @@ def weights(r, folder):
 def tables(r, folder):
     import io
     import numpy as np, torch
-    from diffusion_nbdev.training import TensorData, read_points
+    from diffusion_nbdev.data import TensorData, read_points
     ending, packed = r.choice(('csv', 'npz', 'pt')), io.BytesIO()
     if ending == 'npz': np.savez(packed, x=np.linspace(-1, 1, 60).reshape(30, 2), c=np.arange(30) % 3)
     if ending == 'pt': torch.save(dict(x=torch.linspace(-1, 1, 60).reshape(30, 2), c=torch.arange(30) % 3), packed)
@@ -152,7 +152,8 @@ def tables(r, folder):
     return f'{ending}: accepted'
 
 def config_files(r, folder):
-    from diffusion_nbdev.cli import checked_classes, configs
+    from diffusion_nbdev.cli.catalogue import configs
+    from diffusion_nbdev.cli.fit import checked_classes
     path = folder/'mutated.yaml'
     path.write_bytes(mutated_text(configs()['swissroll'].read_text(encoding='utf-8'), r))
     try: checked_classes([str(path)])
@@ -162,7 +163,7 @@ def config_files(r, folder):
 def idx_files(r, folder):
     "Bytes flipped, cut, put in or the header overwritten, plain and packed"
     import gzip
-    from diffusion_nbdev.mnist import read_idx
+    from diffusion_nbdev.pictures import read_idx
     whole = bytes([0, 0, 8, 3]) + b''.join(k.to_bytes(4, 'big') for k in (5, 28, 28)) + random.Random(0).randbytes(5 * 28 * 28)
     packed = r.random() < 0.5
     data = bytearray(gzip.compress(whole) if packed else whole)

@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from diffusion_nbdev.ddim import ddim, quadratic_times
-from diffusion_nbdev.model import load, shipped
+from diffusion_nbdev.files import shipped
+from diffusion_nbdev.model import load
 from diffusion_nbdev.plots import SCALE, image_grid
 from diffusion_nbdev.sampling import SeededNoise
 

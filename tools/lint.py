@@ -289,25 +289,25 @@ def own_imports(tree, lib):
     for n in ast.walk(tree):
         if isinstance(n, ast.ImportFrom):
             m = n.module or ''
-            if n.level == 1 and m: yield m.split('.')[0]
+            if n.level == 1 and m: yield m
             elif m == lib or (n.level == 1 and not m): yield from (a.name for a in n.names)
-            elif m.startswith(lib + '.'): yield m.split('.')[1]
+            elif m.startswith(lib + '.'): yield m[len(lib) + 1:]
         elif isinstance(n, ast.Import):
-            yield from (a.name.split('.')[1] for a in n.names if a.name.startswith(lib + '.'))
+            yield from (a.name[len(lib) + 1:] for a in n.names if a.name.startswith(lib + '.'))
 
 # Notebooks from this number on are the workshop (machinery); those below are the chapters of the book.
 WORKSHOP = 80
 # Modules of the workshop that bring the whole package together: they import what they like, and nothing but them imports them.
-TOP = {'cli', 'all'}
-# Chapters that the workshop may import: `in_range` and `choose` still live there.
-WORKSHOP_NEEDS = {'schedules'}
+def top(module): return module == 'all' or module.split('.')[0] == 'cli'
+# Chapters that the workshop may import: the units of data are a model's.
+WORKSHOP_NEEDS = {'model'}
 
 def refused(book, other):
     "Why an exported cell of a notebook must not import the module of another one; empty if it may."
     if book.module == other.module: return ''
     if book.module == 'plots': return 'plots imports nothing of ours'
-    if other.module in TOP: return '' if book.module in TOP else 'which brings the whole package together: nothing imports it'
-    if book.module in TOP or other.number is None: return ''
+    if top(other.module): return '' if top(book.module) else 'which brings the whole package together: nothing imports it'
+    if top(book.module) or other.number is None: return ''
     if book.number >= WORKSHOP > other.number: return '' if other.module in WORKSHOP_NEEDS else f'which is chapter {other.number:02d}: the workshop imports no chapter'
     if other.number < WORKSHOP and other.number > book.number: return f'which is chapter {other.number:02d}'
     return ''

@@ -41,8 +41,8 @@ def judge_images(model, runs, num=2000):
     "Scores beside those of real digits, for each way of drawing; class shares once more from 10,000."
     import torch
     from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
-    from diffusion_nbdev.cli import bfloat16_pays
-    from diffusion_nbdev.metrics import score_images
+    from diffusion_nbdev.devices import bfloat16_pays
+    from diffusion_nbdev.judge import score_images
     from diffusion_nbdev.model import load
     arithmetic = 'bf16' if bfloat16_pays() else '32'                             # as `diffusion sample` takes it
     fast = torch.autocast('cpu', torch.bfloat16, enabled=arithmetic == 'bf16')
@@ -68,14 +68,14 @@ def commands(name):
 
 def training_facts(models, name, data):
     "What the card says about the training, in all its stages, beyond what the last run says"
-    from diffusion_nbdev.model import digest
+    from diffusion_nbdev.files import digest
     keys = ('steps', 'epochs', 'seconds')
     stages = [{k: s[k] for k in keys} for m in models for s in m.card['training'].get('stages', [m.card['training']])]
     if len(stages) != len(STAGES[name]): raise SystemExit(f'{name} is trained in {len(STAGES[name])} stages, --run names {len(stages)}')
     facts = {**models[-1].card['training'], **{k: sum(s[k] for s in stages) for k in keys}, 'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
     if len(stages) > 1: facts['stages'] = stages
     if name == 'swissroll': return facts
-    from diffusion_nbdev.mnist import MNISTData
+    from diffusion_nbdev.pictures import MNISTData
     mnist = MNISTData(data_dir=data)
     mnist.setup()
     x, c = mnist._rows['train']
@@ -96,7 +96,7 @@ def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02,
     "A classifier, a DigitNet if `net` makes no other, for bytes x, shape (N, 1, 28, 28), with labels c; and how it was trained."
     import torch
     import torch.nn.functional as F
-    from diffusion_nbdev.metrics import DigitNet
+    from diffusion_nbdev.judge import DigitNet
     torch.manual_seed(seed)
     g, net, steps = torch.Generator().manual_seed(seed), (net or DigitNet)(), epochs * (len(x) // batch)
     opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=weight_decay)
@@ -122,7 +122,7 @@ def digit_classifier(data, seed):
     import importlib.metadata
     import safetensors.torch, torch
     from diffusion_nbdev import metrics, model
-    from diffusion_nbdev.mnist import MNISTData
+    from diffusion_nbdev.pictures import MNISTData
     mnist = MNISTData(data_dir=data, held_out=1 / 6, seed=seed)
     mnist.prepare_data()
     mnist.setup()
@@ -155,7 +155,8 @@ def main():
     p.add_argument('--seed', type=int, default=0, help='of split and training (digit_classifier)')
     args = p.parse_args()
     if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
-    from diffusion_nbdev import cli, model
+    from diffusion_nbdev import model
+    from diffusion_nbdev.cli.main import main as cli
     runs = args.run or []
     for line in commands(args.name) if args.run is None else []:
         if runs: line[-1] = str(runs[-1])

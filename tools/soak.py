@@ -17,7 +17,8 @@ def train(folder, resume, epochs):
     import torch
     from diffusion_nbdev.model import Model
     from diffusion_nbdev.schedules import cosine_schedule
-    from diffusion_nbdev.training import LitDiffusion, TensorData, fit
+    from diffusion_nbdev.data import TensorData
+    from diffusion_nbdev.training import LitDiffusion, fit
     from diffusion_nbdev.unet import PointMLP
     from lightning.pytorch.loggers import CSVLogger
     torch.manual_seed(0)
@@ -40,7 +41,7 @@ def child(folder, resume, epochs):
     finally: os._exit(code)
 
 def numbers(path):
-    from diffusion_nbdev.training import read_checkpoint
+    from diffusion_nbdev.resume import read_checkpoint
     last = read_checkpoint(path)
     return [*last['state_dict'].values(), *last['current_model_state'].values(), *(x for s in last['optimizer_states'][0]['state'].values() for x in s.values())], last['global_step']
 
@@ -53,7 +54,7 @@ def main():
     p.add_argument('--out', default=str(ROOT/'tools'/'soak.json'))
     a = p.parse_args()
     import torch
-    from diffusion_nbdev.training import newest_checkpoint, read_checkpoint
+    from diffusion_nbdev.resume import newest_checkpoint, read_checkpoint
     import lightning.pytorch.loggers, diffusion_nbdev.unet # imported once, for all copies
     torch.set_num_threads(1)
     r, begun, home = random.Random(a.seed), time.time(), Path(tempfile.mkdtemp())
