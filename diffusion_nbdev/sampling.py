@@ -13,10 +13,9 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checks import choose, in_range
-from .schedules import Schedule
 
 # %% ../nbs/83_sampling.ipynb #philox-words
 MASK = 2 ** 32 - 1  # the lower 32 bits
@@ -130,7 +129,7 @@ def grid(make:Callable) -> Callable: # make(sched, n) -> n + 1 falling times fro
 
 @grid
 def trailing_times(
-    sched:Schedule, # T steps
+    sched:nn.Module, # T steps
     n:int,          # number of steps, 1..T
 ) -> list[int]: # n + 1 times from T to 0
     "Even steps from T down to 0: T, T - T/n, ..., T/n, 0, rounded"
@@ -138,7 +137,7 @@ def trailing_times(
 
 # %% ../nbs/83_sampling.ipynb #8f95e52d
 def checked_times(
-    sched:Schedule,                          # T steps
+    sched:nn.Module,                          # T steps
     n:int|None=None,                         # number of steps; None for T, or for as many as `times` has
     times:Callable|str|list|Tensor|None=None,# a grid, its name, or the times themselves; None for even steps
 ) -> list[float]: # n + 1 falling times
@@ -222,7 +221,7 @@ def sampler(
             a = a.arguments
             f, sched, x = a['f'], a['sched'], a['x']
             if not callable(f): raise ValueError(f'f is a {type(f).__name__}: must be a denoiser f(xt, t)')
-            if not isinstance(sched, Schedule): raise ValueError(f'sched is a {type(sched).__name__}: must be a Schedule')
+            if not hasattr(sched, 'log_snr'): raise ValueError(f'sched is a {type(sched).__name__}: must be a Schedule')
             if not (torch.is_tensor(x) and x.is_floating_point() and x.ndim >= 1 and len(x)): raise ValueError('x must be a batch of floating-point states, shape (B, *)')
             for name, check in checks.items(): check(a[name])
             # increments would fall below what sixteen bits can tell apart

@@ -142,7 +142,8 @@ def reference(root, books):
     lib, out = root_lib(root), {}
     homes = {a: f'../{b.path.relative_to(root/"nbs").as_posix()}' for b in books for a in anchors(b) if re.match(r'(eq|fig|tbl|sec)-', a)}
     for b in sorted((b for b in books if b.module), key=lambda b: b.path.name):
-        src = root/lib/f"{b.module.replace('.', '/')}.py"
+        place = b.module.replace('.', '/')
+        src = root/lib/f'{place}.py'
         if not src.exists(): continue
         m = module(src)
         if not m['things'] and not m['constants']: continue
@@ -150,7 +151,7 @@ def reference(root, books):
         title = flat(b.cells[0].source.splitlines()[0].lstrip('# '))
         places = anchors(b)
         lines = [f'---\ntitle: {quoted(lib + "." + b.module)}\ndescription: {quoted(flat(m["doc"]))}\n---',
-                f'<!-- Made from {lib}/{b.module.replace('.', '/')}.py by tools/pages.py: edit the chapter, not this page. -->',
+                f'<!-- Made from {lib}/{place}.py by tools/pages.py: edit the chapter, not this page. -->',
                 f'Derived, tested and shown at work in the chapter [{escaped(title)}]({chapter}).']
         if m['things']:
             lines.append('| name | what it is |\n|:---|:------|\n' + '\n'.join(f'| [{code(d["name"])}](#{d["name"].lower()}) | {prose(d["doc"], homes)} |' for d in m['things']))
@@ -159,7 +160,7 @@ def reference(root, books):
         if m['constants']:
             lines.append('## Constants')
             lines.append('| name | meaning |\n|:---|:------|\n' + '\n'.join(f'| {code(n)} | {prose(c, homes)} |' for n, c in m['constants']))
-        out[f"nbs/reference/api-{b.module.replace('.', '-')}.qmd"] = '\n\n'.join(lines) + '\n'
+        out[f'nbs/reference/api-{place.replace("/", "-")}.qmd'] = '\n\n'.join(lines) + '\n'
     return out
 
 # -- llms.txt -------------------------------------------------------------------------------------------

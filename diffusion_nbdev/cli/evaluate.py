@@ -10,6 +10,7 @@ import importlib
 import json
 import time
 
+from .. import __version__
 from .catalogue import samplers
 from .sample import (
     asked_classes, drawing, knows_classes, open_model, progress, sampler_options)
