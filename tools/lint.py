@@ -237,7 +237,7 @@ def code_lines(src):
 @rule('cell length')
 def _length(books, root):
     "An exported cell is at most 25 lines of code, few are over 15, a module is at most 350; signatures, docstrings, comments and blanks are not counted in cells."
-    sizes = []
+    sizes, last = [], None
     for b in books:
         for c in b.code:
             if not c.exported: continue
@@ -246,9 +246,10 @@ def _length(books, root):
                 if not re.search(r'(?m)^\s*[%!]', c.source): yield b, c, f'does not parse: {e.msg}'
                 continue
             sizes.append(n)
+            last = b, c
             if n > MAX_LINES: yield b, c, f'{n} lines of exported code, at most {MAX_LINES}: split it'
     long = sum(n > SHORT for n in sizes)
-    if long > max(1, LONG_SHARE * len(sizes)): yield 'nbs/', None, f'{long} of {len(sizes)} exported cells have more than {SHORT} lines: at most {LONG_SHARE:.0%}'
+    if long > max(1, LONG_SHARE * len(sizes)): yield *last, f'{long} of {len(sizes)} exported cells have more than {SHORT} lines: at most {LONG_SHARE:.0%}'
     for path in sorted((root/root_lib(root)).rglob('*.py')):
         if path.name.startswith('_'): continue
         n = sum(bool(l.strip()) and not l.startswith('# %%') for l in path.read_text(encoding='utf-8').splitlines())
