@@ -14,7 +14,9 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -33,7 +35,10 @@ def logs_now(trainer:L.Trainer) -> bool:
     last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
     return last or trainer._logger_connector.should_update_logs
 
-def averaged_model(trainer:L.Trainer, pl_module:L.LightningModule) -> Model:
+def averaged_model(
+    trainer:Any,   # a Lightning Trainer
+    pl_module:Any, # a LitDiffusion
+) -> Model:
     "The model with the averaged weights; the live one if there is no average"
     for callback in trainer.callbacks:
         average = getattr(callback, 'averaged', None)
@@ -52,7 +57,7 @@ def log_picture(
     step:int,        # optimiser step
 ) -> bool: # whether the logger could take it
     "Hand a picture to a logger"
-    book = getattr(logger, 'experiment', None)
+    book:Any = getattr(logger, 'experiment', None)
     if hasattr(logger, 'run_id'):
         path = f'{name}/{step:06d}.png'
         book.log_image(logger.run_id, picture.numpy(), artifact_file=path)
@@ -90,7 +95,8 @@ def sample_picture(
         c = torch.arange(num) % model.n_classes if model.n_classes else None
         x = model.generate(n=n, num=num, c=c)
     torch.set_rng_state(state)
-    return points_picture(x) if points else torch.as_tensor(image_grid(model.data.to_model(x)))
+    if points: return points_picture(x)
+    return torch.as_tensor(image_grid(model.data.to_model(x)))
 
 # %% ../nbs/87_callbacks.ipynb #8d06604a
 class SamplePictures(L.Callback):
@@ -100,9 +106,9 @@ class SamplePictures(L.Callback):
         num:int=64,   # samples in one (points: thirty times as many)
         n:int=20,     # steps of DDIM
     ):
-        self.every = in_range('every', every, 1, whole=True)
-        self.num = in_range('num', num, 1, whole=True)
-        self.n = in_range('n', n, 1, whole=True)
+        self.every = int(in_range('every', every, 1, whole=True))
+        self.num = int(in_range('num', num, 1, whole=True))
+        self.n = int(in_range('n', n, 1, whole=True))
 
     def on_train_epoch_end(self, trainer, pl_module):
         epoch = trainer.current_epoch + 1
@@ -114,7 +120,9 @@ class SamplePictures(L.Callback):
             log_picture(logger, 'samples', picture, trainer.global_step)
 
 # %% ../nbs/87_callbacks.ipynb #cb-run-folder
-def run_folder(trainer:L.Trainer) -> Path|None: # None where nothing is written
+def run_folder(
+    trainer:Any, # a Lightning Trainer
+) -> Path|None: # None where nothing is written
     "The folder of one run; some loggers have one folder for all runs"
     for callback in trainer.callbacks:
         # its checkpoints are in a folder of their own in there
@@ -123,13 +131,13 @@ def run_folder(trainer:L.Trainer) -> Path|None: # None where nothing is written
     return Path(trainer.log_dir) if trainer.log_dir else None
 
 def training_facts(
-    trainer:L.Trainer,         # at the end of a training
-    pl_module:L.LightningModule,
-    how:str,                   # it ended
-    start:float,               # when it began, by `time.perf_counter`
-) -> dict:
+    trainer:L.Trainer, # at the end of a training
+    pl_module:Any,     # a LitDiffusion
+    how:str,           # it ended
+    start:float,       # when it began, by `time.perf_counter`
+) -> dict[str, Any]:
     "What a card says about a training"
-    versions = dict(torch=str(torch.__version__), lightning=L.__version__)
+    versions = dict(torch=str(torch.__version__), lightning=version('lightning'))
     return dict(how=how, seed=pl_module.hparams.seed, steps=trainer.global_step,
                 epochs=trainer.current_epoch,
                 seconds=round(time.perf_counter() - start),
@@ -202,7 +210,7 @@ class History(L.Callback):
         # a training loss stays where it was computed until it is asked for
         self.train, self.val = [], []
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_end(self, trainer, pl_module, outputs:Any, batch, batch_idx):
         self.train.append((trainer.global_step, outputs['loss'].detach()))
 
     def on_validation_end(self, trainer, pl_module):
@@ -214,7 +222,7 @@ class StepBar(ProgressBar):
     "One progress bar for a whole training"
     def __init__(self):
         super().__init__()
-        self.bar, self.on, self.val = None, True, {}
+        self.bar, self.on, self.val = tqdm(disable=True), True, {}
 
     def disable(self): self.on = False
 
@@ -227,7 +235,7 @@ class StepBar(ProgressBar):
                         initial=trainer.global_step, desc='training', unit='step',
                         disable=not shown, mininterval=0.2)
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_end(self, trainer, pl_module:Any, outputs, batch, batch_idx):
         self.bar.update(trainer.global_step - self.bar.n)
         if self.bar.disable or not logs_now(trainer): return
         shown = dict(train_loss=pl_module._last_loss, **self.val)
@@ -241,5 +249,4 @@ class StepBar(ProgressBar):
 
     def on_train_end(self, trainer, pl_module): self.bar.close()
 
-    def on_exception(self, trainer, pl_module, exception):
-        if self.bar is not None: self.bar.close()
+    def on_exception(self, trainer, pl_module, exception): self.bar.close()

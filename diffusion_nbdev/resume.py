@@ -18,23 +18,24 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from .checks import in_range
 from .files import whole_file
 
 # %% ../nbs/85_resume.ipynb #resume-place-of
 def place_of(
-    trainer:L.Trainer, # in the middle of a training
-) -> dict: # epoch, and the batches of it that are done
+    trainer:Any, # a Lightning Trainer, in the middle of a training
+) -> dict[str, int]: # epoch, and the batches of it that are done
     "Where in the epoch a training is"
     loop = trainer.fit_loop.epoch_loop
     epochs = trainer.fit_loop.epoch_progress.current
@@ -97,21 +98,21 @@ def set_validation(fit_loop, validated:bool):
         loop.val_loop._has_run = True
 
 # %% ../nbs/85_resume.ipynb #resume-go-to
-def skip_batches(loaders:list, epoch:int, batches:int):
+def skip_batches(loaders:Iterable[DataLoader], epoch:int, batches:int):
     "The samplers of this epoch start after the batches that are done"
     for loader in loaders:
         if hasattr(loader.sampler, 'start'):
-            loader.sampler.start = batches
+            setattr(loader.sampler, 'start', batches)
             continue
         kind = type(loader.sampler).__name__
         warnings.warn(f'a {kind} cannot start inside an epoch: '
                       f'its data starts over at batch {batches} of epoch {epoch}')
 
 def go_to(
-    trainer:L.Trainer, # that is about to start the first epoch
-    epoch:int,         # where to start
-    batches:int,       # of that epoch that are done
-    validated:bool,    # is the validation that was due after them done too?
+    trainer:Any,    # a Lightning Trainer that is about to start the first epoch
+    epoch:int,      # where to start
+    batches:int,    # of that epoch that are done
+    validated:bool, # is the validation that was due after them done too?
 ):
     "Set the counters of Lightning's loops and the sampler to a place"
     fit_loop, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
@@ -170,7 +171,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def read_checkpoint(
     path:str|Path, # of a checkpoint
-) -> dict:
+) -> dict[str, Any]:
     "A checkpoint, opened without running anything in it; OSError if it is damaged"
     if not Path(path).is_file(): raise OSError(f'cannot read {path}: no such file')
     try:
@@ -192,8 +193,8 @@ def checkpoints_below(
     return sorted(found, key=age, reverse=True)
 
 def newest_checkpoint(
-    folder:str|Path,    # of a run, or of several
-    say:Callable=print, # told of each that is passed over
+    folder:str|Path, # of a run, or of several
+    say:Callable[[str], None]=print, # told of each that is passed over
 ) -> Path:
     "The newest readable checkpoint in or below a folder; OSError if there is none"
     for path in checkpoints_below(folder):
@@ -307,13 +308,13 @@ class LastCheckpoint(ModelCheckpoint):
         patience:float=8,  # seconds that the step under way may take at the end
     ):
         super().__init__(filename='last', enable_version_counter=False)
-        self.every = in_range('every', every, 0, whole=True)
+        self.every = int(in_range('every', every, 0, whole=True))
         self.minutes = in_range('minutes', minutes, 0, math.inf, inside=True)
         self.request, self.saved = EndRequest(patience), 0.
 
     def setup(self, trainer, pl_module, stage):
         super().setup(trainer, pl_module, stage)
-        prepare_folder(trainer, Path(self.dirpath))
+        prepare_folder(trainer, Path(self.format_checkpoint_name({})).parent)
 
     def on_fit_start(self, trainer, pl_module): self.request.listen()
 
@@ -363,14 +364,16 @@ def judged(
     scaled:bool=False,   # half precision: its scaler looks for gradients too large
 ) -> tuple[Tensor, Tensor, Tensor]: # is the step bad?; losses; largest gradient
     "Whether a step may change weights, on the device: nobody waits for the answer"
-    loss = torch.stack(losses)
-    largest = torch.stack(torch._foreach_norm(grads, math.inf)).max()
+    loss, largest = torch.stack(losses), nn.utils.get_total_norm(grads, math.inf)
     # under a scaler: all gradients too small to be seen
     wrong = largest == 0 if scaled else ~largest.isfinite()
     return ~loss.isfinite().all() | wrong, loss, largest
 
-def leave_out(optimizer:torch.optim.Optimizer, bad:Tensor):
-    "The optimiser's next step changes nothing if it is bad"
+def leave_out(
+    optimizer:Any, # Adam of some kind
+    bad:Tensor,    # is its next step bad?
+):
+    "A bad step changes nothing"
     # on the device, without a wait
     if optimizer.defaults.get('fused'): optimizer.found_inf = bad.float()
     # without gradients Adam steps nowhere
@@ -410,7 +413,7 @@ class BadNumbers(L.Callback):
         skip:int=0,   # how many such steps are left out before training stops
         every:int=20, # steps between two looks on a device where looking means waiting
     ):
-        self.skip, self.every = in_range('skip', skip, 0, whole=True), every
+        self.skip, self.every = int(in_range('skip', skip, 0, whole=True)), every
         self.skipped, self.watched = 0, []
         # of the batches of the step under way
         self.losses, self.rows = [], []
@@ -421,7 +424,7 @@ class BadNumbers(L.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         self.losses, self.rows = [], []
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+    def on_train_batch_start(self, trainer, pl_module:Any, batch, batch_idx):
         self.rows.append(pl_module._batch(batch)[2])
 
     def on_after_backward(self, trainer, pl_module):
