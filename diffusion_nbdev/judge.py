@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import in_range
-from .metrics import _std, point_sets
+from .metrics import point_sets, spread as _std
 from .recipes import build, recorded
 
 # %% ../nbs/06b_judge.ipynb #febcdcd9
