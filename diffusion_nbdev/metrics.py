@@ -43,6 +43,7 @@ def point_set(
         raise ValueError(f'{what}, a distance to them means nothing')
     return x.cpu().double()
 
+# %% ../nbs/06_metrics.ipynb #06-point-sets
 def point_sets(
     x:Tensor, # first set, shape (n, *)
     y:Tensor, # second set, shape (m, *): the same axes behind the first
@@ -134,13 +135,14 @@ def mean_distance(
             total += sum_of_distances(block, block) + 2 * sum_of_distances(block, rest)
     return total / (len(x) * len(y))
 
+# %% ../nbs/06_metrics.ipynb #06-energy
 def energy_distance(
     x:Tensor, # first set of points, shape (n, *)
     y:Tensor, # second set, shape (m, *)
 ) -> float: # in the root of the units of the points
-    """Energy distance $\\sqrt{2 E|X-Y| - E|X-X'| - E|Y-Y'|}$ over all pairs (V-statistic)
+    """Energy distance $\\sqrt{2 E|X-Y| - E|X-X'| - E|Y-Y'|}$, Székely and Rizzo 2013
 
-    Székely and Rizzo 2013. ValueError for sets that can't be compared."""
+    Over all pairs (V-statistic). ValueError for sets that can't be compared."""
     x, y = point_sets(x, y)
     # far from the origin digits would be lost
     centre = y.mean(0)
@@ -157,7 +159,7 @@ def with_options(
     options:dict,      # those that are given
 ) -> tuple[str, Metric, dict]: # name, function, and every option with its value
     "A metric by its name, with all its options; ValueError for a name unknown to it"
-    f = choose(metric, METRICS, 'metric') if isinstance(metric, str) else metric
+    f:Metric = choose(metric, METRICS, 'metric') if isinstance(metric, str) else metric
     if not callable(f):
         raise ValueError(f'metric {metric!r}: must be a name or a function of two sets')
     own = getattr(f, '__name__', type(f).__name__)
@@ -171,6 +173,7 @@ def with_options(
         choose(k, known, f'option of {name}')
     return name, f, {**known, **options}
 
+# %% ../nbs/06_metrics.ipynb #06-spread
 def rms(
     draws:Sequence[float], # distances
 ) -> float:
@@ -226,6 +229,7 @@ def drawn_points(
         raise ValueError(f'{gave}: must be ({n}, ...)')
     return x
 
+# %% ../nbs/06_metrics.ipynb #06-floor-of
 def floor_of(
     metric:str|Metric, # a key of METRICS, or a function (x, y) -> float
     draw:Draw,         # points of real data; independent for different seeds
@@ -248,11 +252,14 @@ def floor_of(
         draws.append(f(x, y, **options))
     return Floor(name, options, n, tuple(draws))
 
+# %% ../nbs/06_metrics.ipynb #06-excess
 def excess(
     value:float,       # a distance between generated and real points
     floor:float|Floor, # that between real and real, at the same number of points
 ) -> float:
-    "What is left without the floor: $\\sqrt{\\max(0, \\mathrm{value}^2 - \\mathrm{floor}^2)}$"
+    """What is left of a distance when the floor is taken out
+
+    $\\sqrt{\\max(0, \\mathrm{value}^2 - \\mathrm{floor}^2)}$"""
     value = in_range('value', float(value), 0)
     floor = in_range('floor', float(floor), 0)
     return math.sqrt(max(0., value ** 2 - floor ** 2))
