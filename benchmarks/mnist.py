@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks'), str(ROOT/'tools')]
 from peers import unet2d
 from ship import train_digits
 from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
-from diffusion_nbdev.cli import bfloat16_pays
+from diffusion_nbdev.devices import bfloat16_pays
 from diffusion_nbdev.metrics import Extractor, digit_features, load_extractor, score_images
 from diffusion_nbdev.mnist import MNISTData
 from diffusion_nbdev.model import Model, Units, load, whole_file

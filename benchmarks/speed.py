@@ -79,7 +79,7 @@ def timed_loop(loss, params, autocast, steps, batch, lr=4e-3):
 
 def train(args):
     import torch
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddpm import diffusion_loss
     from diffusion_nbdev.schedules import cosine_schedule
     from diffusion_nbdev.unet import UNet
@@ -111,7 +111,7 @@ def train(args):
 
 def sample(args):
     import torch
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddpm import ddpm, denoiser, last
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
@@ -178,7 +178,7 @@ def memory(args):
 def growth(args):
     import torch
     from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddpm import diffusion_loss
     from diffusion_nbdev.model import load
     from diffusion_nbdev.schedules import cosine_schedule
@@ -216,7 +216,7 @@ def growth(args):
 
 def compiled(args):
     import torch
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.model import load
     model, batch = load('mnist_uncond'), 128                                     # as `generate` takes digits
     z, t, out = torch.randn(batch, 1, 28, 28), torch.tensor([500]), {}
@@ -238,7 +238,7 @@ def compiled(args):
 
 def profile(args):
     import torch
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.ddpm import diffusion_loss, last
     from diffusion_nbdev.model import load
@@ -292,7 +292,7 @@ def main():
     p.add_argument('--tiny', action='store_true', help='gpu: in miniature, on the CPU, to see that it runs; give it an --out')
     args = p.parse_args()
     if without_gpu(args): sys.exit(2)
-    from diffusion_nbdev.cli import bfloat16_pays
+    from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.model import whole_file
     import torch
     for part in args.parts:

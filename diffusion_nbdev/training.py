@@ -178,14 +178,14 @@ def held_out_times(
     T:int,    # number of steps
     i:Tensor, # row numbers, long (B,), below 2^31
 ) -> Tensor: # times in 1..T, long (B,)
-    "Times spread evenly by the golden ratio, a function of the row; whole numbers, so exact on every device"
+    "Times spread evenly by the golden ratio, in whole numbers: exact on every device"
     return 1 + ((i * GOLDEN % 2 ** 32) * T >> 32)
 
 def set_seed(
     seed:int,            # from 0 to 2^63 - 1
     device:torch.device, # where a training runs
 ):
-    "Set the generators of the CPU and of one device; `torch.manual_seed` looks for every kind of device, at every step"
+    "Seed the CPU and one device; `torch.manual_seed` looks for all kinds, at every step"
     torch.default_generator.manual_seed(seed)
     if device.type != 'cpu': torch.get_device_module(device).manual_seed(seed)
 
@@ -235,7 +235,8 @@ class LitDiffusion(L.LightningModule):
 
     def _loss(self, x0, c, **options):
         if w := self._w():
-            for guide in self._guide: guide.to(x0.device)
+            for guide in self._guide:
+                if next(guide.parameters()).device != x0.device: guide.to(x0.device)
             options.update(w=w, guide=self._guide[0] if self._guide else None)
         return diffusion_loss(self.model.net, self.model.sched, x0, c, self.model.pred, self.hparams.loss, self.weight, **options)
 
@@ -252,12 +253,16 @@ class LitDiffusion(L.LightningModule):
 def train_loss(lit:LitDiffusion, batch, batch_idx:int) -> Tensor:
     "The loss of a batch: its random numbers are a function of seed, epoch, batch and process"
     h = lit.hparams
-    set_seed(seed_of(h.seed, 'train', lit.current_epoch, batch_idx, lit.global_rank), lit.device)
+    place = lit.current_epoch, batch_idx, lit.global_rank
+    set_seed(seed_of(h.seed, 'train', *place), lit.device)
     x0, c, _ = lit._batch(batch)
-    if c is not None: c = torch.where(torch.rand(len(c), device=c.device) < h.drop_class, -1, c)
+    if c is not None:
+        dropped = torch.rand(len(c), device=c.device) < h.drop_class
+        c = torch.where(dropped, -1, c)
     loss = lit._loss(x0, c, times=h.times)
     lit._last_loss = loss.detach()
-    if logs_now(lit.trainer): lit.log('train_loss', lit._last_loss, prog_bar=True, batch_size=len(x0))
+    if logs_now(lit.trainer):
+        lit.log('train_loss', lit._last_loss, prog_bar=True, batch_size=len(x0))
     return loss
 
 def logs_now(trainer) -> bool:
@@ -275,15 +280,17 @@ def held_out_loss(lit:LitDiffusion, batch):
     lit._held.append(len(x0) * loss.detach())
 
 def log_held_out(lit:LitDiffusion, name:str):
-    "The mean over all held-out rows: sums and counts over all processes, not means of means"
+    "Mean over all held-out rows: sums and counts of all processes, not means of means"
     trainer = lit.trainer
-    total = torch.stack([torch.stack(lit._held).cpu().double().sum(), torch.tensor(lit._seen).double()])
-    if trainer.world_size > 1: total = trainer.strategy.reduce(total.to(lit.device), reduce_op='sum').cpu()
+    losses = torch.stack(lit._held).cpu().double()
+    total = torch.stack([losses.sum(), torch.tensor(lit._seen).double()])
+    if trainer.world_size > 1:
+        total = trainer.strategy.reduce(total.to(lit.device), reduce_op='sum').cpu()
     lit.log(name, (total[0] / total[1]).float(), prog_bar=True, sync_dist=True)
 
 # %% ../nbs/08_training.ipynb #lit-checks
 def check_training(model:Model, h):
-    "ValueError for hyperparameters that make no training; each with its name, its value and what is allowed"
+    "ValueError for hyperparameters that make no training"
     in_range('lr', h.lr, 0, math.inf, inside=True)
     in_range('warmup', h.warmup, 0, whole=True)
     choose(h.decay, dict(cosine=0, constant=0), 'decay')
@@ -303,8 +310,10 @@ def adam(lit:LitDiffusion) -> dict:
     if h.decay == 'cosine' and not math.isfinite(K): warnings.warn("decay = 'cosine' has no end to fall to (max_epochs and max_steps are unset): the learning rate stays constant")
     # half precision: gradients are divided by the scale of its scaler before they are looked at
     scaled = getattr(lit.trainer.precision_plugin, 'scaler', None) is not None
-    optimizer = torch.optim.AdamW(lit.model.net.parameters(), h.lr, weight_decay=h.weight_decay, fused=not scaled)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: lr_factor(k, K, h.warmup, h.decay))
+    weights, decay = lit.model.net.parameters(), h.weight_decay
+    optimizer = torch.optim.AdamW(weights, h.lr, weight_decay=decay, fused=not scaled)
+    def factor(k): return lr_factor(k, K, h.warmup, h.decay)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return dict(optimizer=optimizer, lr_scheduler=dict(scheduler=rate, interval='step'))
 
 # %% ../nbs/08_training.ipynb #44874fc9
@@ -346,7 +355,8 @@ class EMA(WeightAveraging):
         self.count, self._latest_update_step = self.count + 1, trainer.global_step
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
-        if self._average_model is not None: self._average_model.n_averaged.fill_(self.count)
+        average = self._average_model
+        if average is not None: average.n_averaged.fill_(self.count)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer, pl_module, checkpoint):
@@ -514,10 +524,12 @@ class BadNumbers(L.Callback):
         skip:int=0, # how many such steps are left out before training stops
         every:int=20, # steps between two looks on a device where looking means waiting
     ):
-        self.skip, self.every, self.skipped = in_range('skip', skip, 0, whole=True), every, 0
+        in_range('skip', skip, 0, whole=True)
+        self.skip, self.every, self.skipped = skip, every, 0
         self.losses, self.rows, self.watched = [], [], []
 
-    def on_train_start(self, trainer, pl_module): self.weights = list(pl_module.parameters())
+    def on_train_start(self, trainer, pl_module):
+        self.weights = list(pl_module.parameters())
     def on_train_epoch_start(self, *args): self.losses, self.rows = [], []
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx): self.rows.append(pl_module._batch(batch)[2])
     def on_after_backward(self, trainer, pl_module): self.losses.append(pl_module._last_loss)
@@ -526,7 +538,8 @@ class BadNumbers(L.Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         scaled = getattr(trainer.precision_plugin, 'scaler', None) is not None
-        bad, loss, largest = judged(self.losses, [p.grad for p in self.weights if p.grad is not None], scaled)
+        grads = [p.grad for p in self.weights if p.grad is not None]
+        bad, loss, largest = judged(self.losses, grads, scaled)
         fused = optimizer.defaults.get('fused')
         if fused and not scaled: optimizer.found_inf = bad.float()
         elif not scaled and bad: pl_module.zero_grad() # without gradients Adam steps nowhere
@@ -548,10 +561,11 @@ class BadNumbers(L.Callback):
 def judged(
     losses:list[Tensor], # of the batches of a step
     grads:list[Tensor],  # of all weights
-    scaled:bool=False,   # half precision: its scaler looks for gradients that are too large
+    scaled:bool=False,   # half precision: its scaler looks for those that are too large
 ) -> tuple[Tensor, Tensor, Tensor]: # is the step bad?; its losses; its largest gradient
     "Whether a step may change weights, as numbers on the device: nobody waits for them"
-    loss, largest = torch.stack(losses), torch.stack(torch._foreach_norm(grads, math.inf)).max()
+    loss = torch.stack(losses)
+    largest = torch.stack(torch._foreach_norm(grads, math.inf)).max()
     # under a scaler: all gradients too small to be seen
     wrong = largest == 0 if scaled else ~largest.isfinite()
     return ~loss.isfinite().all() | wrong, loss, largest
@@ -638,14 +652,14 @@ def quiet():
         finally: log.setLevel(level)
 
 class History(L.Callback):
-    "Training and validation losses, kept as lists of (optimiser step, value); a training loss stays where it was computed until it is asked for"
+    "Lists of (optimiser step, loss); those of training stay where they were computed"
     def __init__(self): self.train, self.val = [], []
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx): self.train.append((trainer.global_step, outputs['loss'].detach()))
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking and 'val_loss' in trainer.callback_metrics: self.val.append((trainer.global_step, trainer.callback_metrics['val_loss'].item()))
 
 class StepBar(ProgressBar):
-    "One progress bar for a whole training: Lightning's own starts anew every epoch, and asks for the loss at every step"
+    "One bar for a training; Lightning's starts anew every epoch, and waits for each loss"
     def __init__(self):
         super().__init__()
         self.bar, self.on, self.val = None, True, {}
@@ -653,16 +667,18 @@ class StepBar(ProgressBar):
     def enable(self): self.on = True
     def on_train_start(self, trainer, pl_module):
         total, shown = trainer.estimated_stepping_batches, self.on and trainer.is_global_zero
-        self.bar = tqdm(total=int(total) if math.isfinite(total) else None, initial=trainer.global_step,
-            desc='training', unit='step', disable=not shown, mininterval=0.2)
+        total = int(total) if math.isfinite(total) else None
+        self.bar = tqdm(total=total, initial=trainer.global_step, desc='training',
+            unit='step', disable=not shown, mininterval=0.2)
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.bar.update(trainer.global_step - self.bar.n)
         if self.bar.disable or not logs_now(trainer): return
         shown = dict(train_loss=pl_module._last_loss, **self.val)
-        self.bar.set_postfix({k: f'{float(v):.4f}' for k, v in shown.items()}, refresh=False)
+        shown = {k: f'{float(v):.4f}' for k, v in shown.items()}
+        self.bar.set_postfix(shown, refresh=False)
     def on_validation_end(self, trainer, pl_module):
-        found = trainer.callback_metrics
-        if 'val_loss' in found and not trainer.sanity_checking: self.val = dict(val_loss=found['val_loss'])
+        found = trainer.callback_metrics.get('val_loss')
+        if found is not None and not trainer.sanity_checking: self.val = dict(val_loss=found)
     def on_train_end(self, trainer, pl_module): self.bar.close()
     def on_exception(self, trainer, pl_module, exception):
         if self.bar is not None: self.bar.close()
@@ -671,15 +687,17 @@ class StepBar(ProgressBar):
 MIXED = {'32': '32-true', 'bf16': 'bf16-mixed'} # our names of precisions -> Lightning's
 
 class Computing(L.Callback):
-    "How a training computes: products in TF32 only where sixteen bits were asked for, the net compiled if wanted"
+    "How a training computes: TF32 only where 16 bits are asked for; the net compiled, or not"
     def __init__(self,
         compile:bool=False, # compile the net for the training?
     ): self.compile, self.set = compile, contextlib.ExitStack()
 
     def on_fit_start(self, trainer, pl_module):
-        self.set.enter_context(products(pl_module.device, '16' in str(trainer.precision)))
-        # a program for each size of a batch: there are two, and programs for any size are slower
-        if self.compile: self.set.callback(compile_forward(pl_module.model.net, dynamic=False))
+        coarse = '16' in str(trainer.precision)
+        self.set.enter_context(products(pl_module.device, coarse))
+        if not self.compile: return
+        # a program for each size of a batch: there are two, and one for any size is slower
+        self.set.callback(compile_forward(pl_module.model.net, dynamic=False))
     def teardown(self, trainer, pl_module, stage): self.set.close()
     def on_exception(self, trainer, pl_module, exception): self.set.close()
 
@@ -688,7 +706,7 @@ def trainer_options(
     shape:list[int],           # of one sample
     precision:str|None=None,   # 32 or bf16, or as Lightning calls it; None for the rule
 ) -> dict: # accelerator, devices, precision, where nothing else was given
-    "Where and how finely a training computes: the first GPU or else the CPU, bfloat16 for images where it is fast"
+    "The first GPU or else the CPU, bfloat16 for images where it is fast"
     strategy, kind = given.get('strategy', 'auto'), given.get('accelerator', 'auto')
     out = {}
     if isinstance(strategy, Strategy): kind = strategy.root_device.type
@@ -698,7 +716,8 @@ def trainer_options(
     if strategy == 'auto' and given.get('devices', 'auto') == 'auto': out['devices'] = 1
     if precision is None or precision in MIXED:
         known = isinstance(kind, str) and kind in ('cpu', 'cuda', 'mps')
-        precision = MIXED[chosen_precision(kind, shape, precision) if known else precision or '32']
+        if known: precision = chosen_precision(kind, shape, precision)
+        precision = MIXED[precision or '32']
     return {**out, 'precision': precision}
 
 # %% ../nbs/08_training.ipynb #fit-call
@@ -710,8 +729,11 @@ def default_callbacks(
     compile:bool=False,   # compile the net for the training?
 ) -> list: # of Lightning callbacks
     "What every training gets: average, pictures, learning rate, checkpoints, weights"
-    return [Computing(compile), Place(), BadNumbers(skip_bad_steps), *([EMA(ema)] if ema is not None else []), *([SamplePictures(pictures)] if pictures else []), LearningRateMonitor('step'), SaveWeights(),
-            ModelCheckpoint(monitor='val_loss', filename='best', enable_version_counter=False), LastCheckpoint(checkpoint_steps)]
+    average = [] if ema is None else [EMA(ema)]
+    drawn = [SamplePictures(pictures)] if pictures else []
+    best = ModelCheckpoint(monitor='val_loss', filename='best', enable_version_counter=False)
+    return [Computing(compile), Place(), BadNumbers(skip_bad_steps), *average, *drawn,
+            LearningRateMonitor('step'), SaveWeights(), best, LastCheckpoint(checkpoint_steps)]
 
 @contextlib.contextmanager
 def interruptible():
@@ -739,7 +761,7 @@ def fit(
     resume:str|Path|None=None, # a checkpoint to go on from
     precision:str|None=None,   # 32, or bf16 for bfloat16 where it is safe; None chooses
     compile:bool=False,        # compile the net first: worth it on a GPU, and for long runs
-    **trainer,                 # max_epochs, accelerator, gradient_clip_val, ...: passed to Lightning's Trainer
+    **trainer,                 # max_epochs, accelerator, ...: passed to Lightning's Trainer
 ) -> L.Trainer: # its `log_dir` holds logs, checkpoints and model.safetensors
     "Train; afterwards `lit.model` holds the averaged weights and is in evaluation mode"
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -750,7 +772,8 @@ def fit(
     own = default_callbacks(ema, pictures, checkpoint_steps, skip_bad_steps, compile)
     bar = progress and not any(isinstance(c, ProgressBar) for c in callbacks)
     with quiet():
-        t = L.Trainer(callbacks=[*own, *callbacks, *[StepBar()] * bar], enable_progress_bar=progress, enable_model_summary=False, **trainer)
+        t = L.Trainer(callbacks=[*own, *callbacks, *[StepBar()] * bar],
+            enable_progress_bar=progress, enable_model_summary=False, **trainer)
         with interruptible(): t.fit(lit, data, ckpt_path=resume, weights_only=True)
     lit.model.eval()
     return t

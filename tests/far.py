@@ -100,7 +100,9 @@ if AVAILABLE:
 # what `torch.mps` says where that device is the pretended one
 MPS = dict(recommended_max_memory=lambda: 2 ** 30, driver_allocated_memory=lambda: 0,
            current_allocated_memory=lambda: 0, empty_cache=_module.empty_cache,
-           synchronize=_module.synchronize)
+           synchronize=_module.synchronize, manual_seed=_module.manual_seed,
+           get_rng_state=_module.get_rng_state,
+           set_rng_state=_module.set_rng_state)
 
 
 def _is_far(device):

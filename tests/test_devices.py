@@ -167,6 +167,10 @@ def test_its_random_numbers_are_its_own(device):
     (here, after_here), (there, after_there) = draw('cpu'), draw(device)
     assert not torch.equal(here, there.cpu()) and torch.equal(here, after_there)
     assert torch.equal(there, draw(device)[0])
+    torch.get_device_module(device).manual_seed(7)
+    again = torch.randn(3, device=device)
+    torch.get_device_module(device).manual_seed(7)
+    assert torch.equal(again, torch.randn(3, device=device))
 
 
 def test_one_flavour_knows_no_float64(device):
@@ -687,6 +691,31 @@ def test_training(device, kind, tmp_path):
     close(moved(model, device).generate(n=6, num=5, c=1), want)
     assert next(tmp_path.rglob('last.ckpt')).is_file()
     assert {'train_loss', 'val_loss'} <= set(trainer.callback_metrics)
+
+
+def test_training_on_turned_digits(device, tmp_path):
+    from diffusion_nbdev.mnist import MNISTData
+    from diffusion_nbdev.training import LitDiffusion, fit
+    data = MNISTData('digits', batch_size=50, held_out=0.4, degrees=5.)
+    data.setup()
+    torch.manual_seed(0)
+    net = UNet(1, channels=[4, 8], patch=4, n_classes=10, emb_dim=8)
+    lit = LitDiffusion(Model(net, cosine_schedule(T), 'v', data.units), warmup=5)
+    with far.waits() as seen:
+        ear = listener(seen)
+        trainer = fit(lit, data, tmp_path, pictures=0, progress=False, max_epochs=2,
+                      limit_val_batches=1, gradient_clip_val=1., callbacks=[ear],
+                      **lightning_on(device))
+    # an epoch begins with an order and angles, and ends with a validation
+    due = {1, 8, 9, 16}
+    waits = [f'step {k}: {line}' for k, lines in ear.steps.items() for line in lines
+             if k not in due]
+    assert sorted(ear.steps) == list(range(1, 17))
+    assert not waits, '\n  '.join(waits[:20])
+    # they lie there as bytes, and only while the training lasts
+    rows = trainer.train_dataloader.dataset
+    assert rows.x.device == rows.c.device == device and rows.x.dtype is torch.uint8
+    assert next(iter(data.train_dataloader()))[0].device.type == 'cpu'
 
 
 def test_training_is_that_of_the_cpu(device, tmp_path):
