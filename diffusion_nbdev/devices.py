@@ -25,13 +25,13 @@ def device_names() -> list[str]:
 def pick_device(
     name:str|torch.device|None=None, # cpu, cuda, cuda:1, mps, ...; None chooses
 ) -> torch.device:
-    "The device of that name; without one the first GPU, or the CPU. ValueError if it is not there"
+    "The device of that name, or the first GPU, or the CPU; ValueError if it isn't there"
     asked = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: found = torch.empty(0, device=asked).device
     except (RuntimeError, AssertionError): found = torch.device('meta')
     if found.type != 'meta': return found
-    raise ValueError(
-        f"device = '{asked}': not on this machine, there is {', '.join(device_names())}")
+    there = ', '.join(device_names())
+    raise ValueError(f"device = '{asked}': not on this machine, there is {there}")
 
 # %% ../nbs/86_devices.ipynb #devices-precision-code
 PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
@@ -39,10 +39,11 @@ PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
 def bfloat16_pays(
     device:str|torch.device='cpu',
 ) -> str: # what can do it, for a message; empty if nothing can
-    "The hardware, if there is any, with which this device multiplies bfloat16 faster than float32"
+    "The hardware, if any, with which a device multiplies bfloat16 faster than float32"
     kind = torch.device(device).type
     if kind == 'cuda':
-        able = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        if not torch.cuda.is_available(): return ''
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
         return 'this GPU' if able else ''
     if kind != 'cpu': return ''
     able = lambda name: getattr(torch.cpu, name, lambda: False)()
@@ -54,9 +55,10 @@ def chosen_precision(
     shape:list[int],         # of one sample: [C, H, W] is an image
     asked:str|None=None,     # a key of PRECISIONS; None for the rule
 ) -> str: # a key of PRECISIONS
-    "bf16 for images where the device is fast at it, else 32; ValueError for what it cannot do"
+    "bf16 for images where it is fast, else 32; ValueError for what cannot be done"
     device = torch.device(device)
-    if asked is None: return 'bf16' if len(shape) == 3 and bfloat16_pays(device) else '32'
+    image = len(shape) == 3
+    if asked is None: return 'bf16' if image and bfloat16_pays(device) else '32'
     if asked not in PRECISIONS:
         raise ValueError(f"precision = {asked!r}: must be {' or '.join(PRECISIONS)}")
     able = device.type != 'mps' and torch.amp.is_autocast_available(device.type)
@@ -92,7 +94,8 @@ def computing(
     kind, bf16 = torch.device(device).type, precision == 'bf16'
     # where it is off already, nothing has to be switched off
     switch = bf16 or torch.is_autocast_enabled(kind)
-    cast = torch.autocast(kind, torch.bfloat16, enabled=bf16) if switch else contextlib.nullcontext()
+    cast = contextlib.nullcontext()
+    if switch: cast = torch.autocast(kind, torch.bfloat16, enabled=bf16)
     with products(device, bf16), cast: yield
 
 # %% ../nbs/86_devices.ipynb #devices-float-code
@@ -135,7 +138,8 @@ def has_room(
 ) -> bool:
     "Whether these tensors may lie on the device for as long as it works"
     free = free_memory(device)
-    return free is None or sum(x.numel() * x.element_size() for x in tensors) <= share * free
+    size = sum(x.numel() * x.element_size() for x in tensors)
+    return free is None or size <= share * free
 
 # %% ../nbs/86_devices.ipynb #devices-halving-code
 NO_MEMORY = ('out of memory', "can't allocate memory", 'alloc_failed')
@@ -145,7 +149,8 @@ def out_of_memory(
 ) -> bool:
     "Does the error say that memory ran out? Each device has its own way of saying so"
     if isinstance(e, torch.OutOfMemoryError): return True
-    return isinstance(e, RuntimeError) and any(text in str(e).lower() for text in NO_MEMORY)
+    said = str(e).lower()
+    return isinstance(e, RuntimeError) and any(text in said for text in NO_MEMORY)
 
 def _tried(draw, start, stop): # (does it fit?, what was drawn)
     try: return True, draw(start, stop)
@@ -159,7 +164,7 @@ def halving(
     size:int,                # how many at a time, to begin with
     device:str|torch.device, # where; for messages
 ) -> Iterator[tuple[int, object]]: # (start, what `draw` returned)
-    "Chunks one after the other; smaller ones when memory runs out. ValueError if not even one sample fits"
+    "Chunks one by one, smaller when memory runs out; ValueError if not one sample fits"
     start = 0
     while start < num:
         stop = min(num, start + size)
@@ -168,12 +173,16 @@ def halving(
             yield start, found
             start = stop
             continue
-        # memory that an earlier, larger chunk has left behind
-        there = getattr(torch, torch.device(device).type, None)
-        if free_memory(device) is not None and hasattr(there, 'empty_cache'): there.empty_cache()
-        if stop - start == 1: raise ValueError(f'one sample does not fit into the memory of {device}{_free(device)}')
-        size = (stop - start) // 2
-        warnings.warn(f'{stop - start} samples at a time do not fit into the memory of {device}: now {size}')
+        _let_go(device)
+        tried, where = stop - start, f'into the memory of {device}'
+        if tried == 1: raise ValueError(f'one sample does not fit {where}{_free(device)}')
+        size = tried // 2
+        warnings.warn(f'{tried} samples at once do not fit {where}: now {size}')
+
+def _let_go(device): # of memory that an earlier, larger chunk has left behind
+    there = getattr(torch, torch.device(device).type, None)
+    if free_memory(device) is not None and hasattr(there, 'empty_cache'):
+        there.empty_cache()
 
 def _free(device): # in words
     free = free_memory(device)
@@ -182,10 +191,10 @@ def _free(device): # in words
 # %% ../nbs/86_devices.ipynb #devices-compile-code
 def compile_forward(
     net:nn.Module,      # whose forward is compiled
-    training:bool=True, # for training mode, or for evaluation mode; the other one stays as it is
+    training:bool=True, # for training mode, or else for evaluation mode
     **options,          # of torch.compile
 ) -> Callable: # puts the plain function back
-    "Answer by a compiled function from now on; the first call is a ValueError if this machine cannot compile"
+    "Answer by a compiled function from now on; ValueError where that cannot be made"
     before, plain = vars(net).get('forward'), net.forward
     fast = torch.compile(plain, **options)
     def forward(*args, **kwargs):
@@ -202,6 +211,7 @@ def explained():
     "An error of the compiler is one line, a ValueError"
     try: yield
     except Exception as e:
-        if not type(e).__module__.startswith(('torch._dynamo', 'torch._inductor')): raise
+        compiler = 'torch._dynamo', 'torch._inductor'
+        if not type(e).__module__.startswith(compiler): raise
         why = str(getattr(e, 'inner_exception', e)).strip().splitlines()[0]
         raise ValueError(f'compile: this machine cannot ({why}); leave it out') from e
