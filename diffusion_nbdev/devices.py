@@ -231,7 +231,7 @@ def halving(
 
 # %% ../nbs/86_devices.ipynb #collected-cell
 def collected(
-    draw:Callable,            # draw(start, stop, seen), where seen(k) is told the progress
+    draw:Callable,            # draw(start, stop, seen); seen(k) hears the progress
     bar:tqdm,                 # shows it; its total is how many there shall be
     shape:list[int],          # of one sample
     device:str|torch.device,  # where they are drawn
