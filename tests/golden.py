@@ -706,7 +706,8 @@ def trainings_in(folder):
     x, c = draw(40, 2, seed=1), torch.arange(40) % 3
     data = find('TensorData')(x, c, batch_size=8)
     net = seeded(find('PointMLP'), width=16, n_classes=3)
-    lit = dict(lit, loss='l1', gamma=5., w=1., w_from=0.5, weight_decay=0.01)
+    away = find('TrainedGuidance')(w=1., w_from=0.5, loss='l1', gamma=5.)
+    lit = dict(lit, objective=away, weight_decay=0.01)
     found = trained(folder, 'labels', data, net, lit=lit, pred='x0', ema=None,
                     max_steps=12, gradient_clip_val=1.)
     for name, value in found:
