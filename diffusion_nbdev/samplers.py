@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# the default grids of most samplers
+import diffusion_nbdev.grids
 from .checks import choose, in_range
 from .ddim import check_eta
 from .ddpm import posterior

@@ -129,8 +129,8 @@ def drawn_from(
 ) -> Noise:
     "Noise that moves a generator of PyTorch on, brought to where the states are"
     def noise(x:Tensor, k:int) -> Tensor:
-        there = dict(dtype=x.dtype, device=generator.device)
-        drawn = torch.randn(x.shape, generator=generator, **there)
+        drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype,
+                            device=generator.device)
         return drawn.to(x.device, non_blocking=True)
     return noise
 
@@ -211,9 +211,9 @@ def checked_times(
     start:float|None=None,  # first time; None for T, or for where `times` begin
 ) -> list[float]: # n + 1 falling times
     "The times a sampler visits, or a ValueError that says what is wrong with them"
-    if by_grid(times):
+    if times is None or isinstance(times, str) or callable(times):
         times = grid_times(sched, n, times, start)
-    times = times.tolist() if torch.is_tensor(times) else list(times)
+    times = times.tolist() if isinstance(times, Tensor) else list(times)
     if len(times) < 2:
         raise ValueError(f'times = {times}: must be at least two')
     steps = len(times) - 1
@@ -284,12 +284,15 @@ def checked_hook(
     def keep(x:Tensor, t:float) -> Tensor:
         return x
 
+    if hook is None:
+        return keep
+    if not takes_back(states):
+        raise ValueError('hook: no `x = yield x` in this sampler takes a state back')
+
     def looked(x:Tensor, t:float) -> Tensor:
         return same_shape(hook(x, t), x, f'at time {t:g} the hook')
 
-    if hook is not None and not takes_back(states):
-        raise ValueError('hook: no `x = yield x` in this sampler takes a state back')
-    return keep if hook is None else looked
+    return looked
 
 # %% ../nbs/83_sampling.ipynb #run-finite
 def check_finite(
@@ -431,9 +434,9 @@ def public_doc(
     own = re.split(r'\n(?:Arguments|Returns):', inspect.cleandoc(make.__doc__ or ''))[0]
     homes = ((k, Sampler.__call__ if k in common else make) for k in sig.parameters)
     lines = [f'    {name}: {beside(home, name)}' for name, home in homes]
-    ends = ['Returns: a `Run` over the states, from the first time to the last. ValueError',
-            '    for a wrong argument, and, on the way, for an answer of another shape',
-            '    or one that is not finite.']
+    ends = ['Returns: a `Run` over the states, from the first time to the last',
+            '    ValueError for a wrong argument, and, on the way, for an answer that',
+            '    has another shape or is not finite.']
     return '\n'.join([own.rstrip(), '', 'Arguments:', *lines, '', *ends])
 
 # %% ../nbs/83_sampling.ipynb #sampler-call
