@@ -14,11 +14,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .checks import choose, in_range, known
+from .checks import choose, in_range
+from .classes import known
 from .devices import finest
 from .guidance import denoiser, evaluating
 from .sampling import Noise, States, grid, sampler, trailing_times
-from .schedules import PREDS, Schedule, diffuse, like, target, together
+from .schedules import PREDS, Schedule, diffuse, like, target
+from .tables import together
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
 def even(

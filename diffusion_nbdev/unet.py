@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import choose, in_range, label_tensor
+from .checks import choose, in_range
+from .classes import label_tensor
 from .files import first_difference
 from .recipes import recorded
 
