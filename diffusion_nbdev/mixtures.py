@@ -91,6 +91,7 @@ def components_on(
     parts = means.flatten(1), var, weights.log(), labels
     return Components(*(a.to(device) for a in parts))
 
+# %% ../nbs/80d_mixtures.ipynb #mixtures-draw
 def draw_components(
     weights:Tensor, # shares, float64 (K,)
     labels:Tensor,  # classes, long (K,)

@@ -176,6 +176,7 @@ def level_at(
     prior = parts.log_weights - 0.5 * D * (2 * math.pi * var_t).log()
     return Level(signal, noise, var_t, prior)
 
+# %% ../nbs/02_oracles.ipynb #oracles-evidence
 def evidence(
     x:Tensor,         # n states as rows, float64 (n, D)
     c:Tensor,         # their classes, long (n,); -1: all classes
@@ -212,6 +213,7 @@ def blocks(
             level = level_at(mixture.sched, block_of(t, i, n), parts, n)
         yield evidence(block_of(x, i, n), block_of(c, i, n, -1), level, parts)
 
+# %% ../nbs/02_oracles.ipynb #oracles-answered
 def answered(
     mixture:Mixture,                    # K components
     answer:Callable[[Evidence], Tensor],# what is asked about n states: (n, ...)

@@ -46,6 +46,7 @@ def recipe_of(
     arguments = {name: plain(value) for name, value in call.arguments.items()}
     return dict(class_path=path, init_args=arguments)
 
+# %% ../nbs/81_recipes.ipynb #recipes-recorded
 def recorded(
     maker:_Maker, # a class, or a function whose result has room for a `recipe`
 ) -> _Maker:
@@ -117,6 +118,7 @@ def find_maker(
     refused = 'is not one of this package or torch.nn: refused unless trusted'
     raise ValueError(f'class_path {path!r} {refused}')
 
+# %% ../nbs/81_recipes.ipynb #recipes-is
 def is_recipe(
     x:Any, # anything that JSON can hold
 ) -> bool:

@@ -203,6 +203,7 @@ def ends_for(
         raise ValueError(f'T = {T}: {what}; T must be at least {least}')
     return beta_1 * 1000 / T, last
 
+# %% ../nbs/01_schedules.ipynb #schedules-linear
 @recorded
 def linear_schedule(
     T:int=1000,         # number of steps
