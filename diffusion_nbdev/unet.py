@@ -89,7 +89,7 @@ class Embedding(nn.Module):
         c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
         B:int,             # number of samples
     ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
-        weight = self.time[0].weight
+        weight = next(self.time.parameters())
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
         if self.n_classes:
@@ -136,11 +136,11 @@ NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 
 # %% ../nbs/03_unet.ipynb #3ae38ab2
 def zero(
-    layer:nn.Module, # a layer with weight and bias
+    layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
 ) -> nn.Module: # the same layer
     "Start at zero: the layer answers 0 until it has learnt something"
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for p in layer.parameters():
+        nn.init.zeros_(p)
     return layer
 
 class ResBlock(nn.Module):
@@ -357,15 +357,16 @@ class UNet(nn.Module):
         self.in_channels, self.patch = in_channels, patch
         self.n_classes, self.skip = n_classes, skip
         self.embed = Embedding(emb_dim, n_classes)
-        made = dict(blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
+        level = functools.partial(
+            stages, blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
         top, low, steps = channels[0], channels[-1], list(zip(channels, channels[1:]))
         self.start = nn.Conv2d(in_channels * patch ** 2, top, 3, padding=1)
-        self.left = stages([(a, a) for a, b in steps], **made)
+        self.left = level([(a, a) for a, b in steps])
         self.down = nn.ModuleList(nn.Conv2d(*ab, 3, 2, 1) for ab in steps)
-        self.middle = stages([(low, low), (low, low)], **made)
+        self.middle = level([(low, low), (low, low)])
         self.attention = Attention(low, heads, norm) if attention else nn.Identity()
         self.up = nn.ModuleList(up(b, a) for a, b in steps)
-        self.right = stages([(wider * a, a) for a, b in steps], **made)
+        self.right = level([(wider * a, a) for a, b in steps])
         self.norm = choose(norm, NORMS, 'norm')(top)
         self.out = zero(nn.Conv2d(top, out_channels * patch ** 2, 3, padding=1))
 
@@ -375,10 +376,9 @@ class UNet(nn.Module):
         c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
     ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
         check_images(xt, self.in_channels)
-        e = self.embed(t, c, len(xt))
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
-        h = self.out(F.silu(self.norm(down_and_up(self, h, e))))
-        h = F.pixel_shuffle(h, self.patch)
+        h = down_and_up(self, h, self.embed(t, c, len(xt)))
+        h = F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 
 # %% ../nbs/03_unet.ipynb #unet-grow
