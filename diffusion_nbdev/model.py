@@ -95,9 +95,7 @@ def checked_parts(
     return data
 
 # %% ../nbs/07_model.ipynb #792e4d94
-def seam(
-    model:'Model',
-) -> dict[str, Any]: # what it is called in a message, and its value
+def seam(model:'Model') -> dict[str, Any]: # name in a message -> value
     "What two models must have in common for one to guide the other"
     units = model.data
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
@@ -116,9 +114,7 @@ def guide_net(
     return guide.net
 
 # %% ../nbs/07_model.ipynb #model-states
-def some_weight(
-    net:nn.Module,
-) -> Tensor: # tells device and dtype
+def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
     "A weight of the net; float32 on the CPU for a net without any"
     return next(net.parameters(), torch.empty(0))
 
@@ -225,9 +221,7 @@ def drawing(
     return draw
 
 # %% ../nbs/07_model.ipynb #model-file
-def schedule_recipe(
-    sched:Schedule,
-) -> dict: # class_path and init_args
+def schedule_recipe(sched:Schedule) -> dict: # class_path and init_args
     "How a schedule is made again; one without a recipe from its betas"
     if sched.recipe is not None:
         return sched.recipe
