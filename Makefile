@@ -43,6 +43,8 @@ bench: $(VENV)/.installed-bench
 export: $(VENV)/.installed-dev
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/docs.py
+	@$(BIN)/python tools/catalogue.py
 	@$(BIN)/python tools/readme.py
 	@$(BIN)/python tools/pages.py
 

@@ -25,7 +25,7 @@ setup(
     python_requires='>=' + cfg['min_python'],
     packages=find_packages(include=[lib, lib + '.*']),
     include_package_data=False,
-    package_data={lib: ['py.typed', 'configs/*.yaml', 'weights/*.safetensors', 'weights/*.json']},
+    package_data={lib: ['py.typed', 'catalogue.json', 'configs/*.yaml', 'weights/*.safetensors', 'weights/*.json']},
     install_requires=cfg['requirements'].split(),
     extras_require={kind: cfg[f'{kind}_requirements'].split() for kind in ('dev', 'mlflow', 'bench')},
     entry_points={'console_scripts': cfg['console_scripts'].split(),

@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'CARD', 'WEIGHTS_CARD', 'HERE', 'WEIGHTS', 'system_errors', 'empty_beside', 'publish', 'whole_file',
            'digest', 'package_version', 'write_safetensors', 'checked_card', 'check_numbers', 'raw_safetensors',
            'read_safetensors', 'read_weights', 'most_parts', 'counting', 'check_card_sizes', 'checked_sizes',
-           'first_difference', 'shipped', 'newest_weights', 'find_weights']
+           'file_tensors', 'first_difference', 'fill', 'shipped', 'newest_weights', 'find_weights']
 
 # %% ../nbs/82_files.ipynb #82-files-imports
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook)
@@ -101,6 +101,7 @@ def package_version() -> str: # "unknown" where the package is not installed
     except importlib.metadata.PackageNotFoundError:
         return 'unknown'
 
+# %% ../nbs/82_files.ipynb #write-safetensors-cell
 def write_safetensors(
     path:str|Path,                # where to
     tensors:Mapping[str, Tensor], # names to tensors, on any device
@@ -202,6 +203,7 @@ def most_parts(
     return dict(
         parameters=1000 + 2 * count, numbers=numbers, modules=1000 + 50 * count)
 
+# %% ../nbs/82_files.ipynb #counting-cell
 @contextlib.contextmanager
 def counting(
     most:dict[str, int], # as `most_parts` has it
@@ -251,6 +253,23 @@ def checked_sizes(
     with counting(most_parts(tensors)), torch.device('meta'):
         build(card['net'], trust)
 
+# %% ../nbs/82_files.ipynb #files-tensors-of
+def file_tensors(
+    net:nn.Module,
+    path:Path, # for messages
+    half:bool, # floating-point numbers of 16 bits?
+) -> dict[str, Tensor]: # on the CPU
+    "A net's weights by name, as they stand in a file; ValueError if one is not finite"
+    tensors = {k: v.detach().cpu() for k, v in net.state_dict().items()}
+    if half:
+        for k, v in tensors.items():
+            tensors[k] = v.half() if v.is_floating_point() else v
+    if not all(v.isfinite().all() for v in tensors.values()):
+        large = ', or too large for 16 bits' if half else ''
+        raise ValueError(f'{path}: a weight is not finite{large}')
+    return tensors
+
+# %% ../nbs/82_files.ipynb #files-fill
 def first_difference(
     want:Mapping[str, Tensor], # what a net needs
     have:Mapping[str, Tensor], # what is there
@@ -262,6 +281,19 @@ def first_difference(
         if both[0] != both[1]:
             return k, both[0], both[1]
     return None
+
+def fill(
+    net:nn.Module,
+    tensors:dict[str, Tensor], # its weights by name
+    path:str|Path,             # for messages
+):
+    "Give a net its weights; ValueError that names the first one that does not fit"
+    differs = first_difference(net.state_dict(), tensors)
+    if differs:
+        name, want, have = differs
+        there = f"{have or 'missing'}, the net has {want or 'no such tensor'}"
+        raise ValueError(f'{path}: weights of another net: {name} is {there}')
+    net.load_state_dict(tensors)
 
 # %% ../nbs/82_files.ipynb #files-shipped
 HERE = Path(__file__).parent if '__file__' in globals() else Path('../diffusion_nbdev')
@@ -281,6 +313,7 @@ def newest_weights(
         raise OSError(f'{folder}: no model.safetensors in this folder or below it')
     return newest
 
+# %% ../nbs/82_files.ipynb #find-weights-cell
 def find_weights(
     name:str|Path, # a shipped name, a file, or a run's folder
 ) -> Path:

@@ -116,6 +116,7 @@ def sample_std(
     "Standard deviation of each sample"
     return like(x.flatten(1).std(1), x)
 
+# %% ../nbs/04b_guidance.ipynb #guided-cell
 def guided(
     f:Callable,               # the denoiser to be guided, f(xt, t) -> x0_hat
     away:Callable,            # the denoiser to be guided away from
@@ -159,6 +160,7 @@ def check_bounds(
     if quantile is not None and not number:
         raise ValueError(f'quantile = {quantile} needs a number as clip, not {clip}')
 
+# %% ../nbs/04b_guidance.ipynb #check-guidance-cell
 def check_guidance(
     sched:Schedule,
     c:int|Tensor|None,
@@ -200,6 +202,7 @@ def label_source(
         return there[xt.device].expand(len(xt))
     return own
 
+# %% ../nbs/04b_guidance.ipynb #labelled-and-not-cell
 def labelled_and_not(
     net:Callable,   # net(xt, t, c) -> out
     sched:Schedule, # T steps

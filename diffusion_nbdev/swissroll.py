@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .checks import in_range
-from .data import TensorData, seed_of
+from .data import RowsData, seed_of
 from .model import Units
 
 # %% ../nbs/09_swissroll.ipynb #4dce4fe1
@@ -24,30 +24,41 @@ def swissroll(
 ) -> Tensor: # float32 (n, 2)
     "Points of a Swiss roll, as scikit-learn draws it, seen from the side"
     from sklearn.datasets import make_swiss_roll
-    x, _ = make_swiss_roll(in_range('n', n, 1, whole=True), noise=in_range('noise', noise, 0), random_state=seed % 2 ** 32)
+    in_range('n', n, 1, whole=True)
+    in_range('noise', noise, 0)
+    x, _ = make_swiss_roll(n, noise=noise, random_state=seed % 2 ** 32)
     return torch.from_numpy(x[:, [0, 2]] * scaling).float()
 
 # %% ../nbs/09_swissroll.ipynb #6136adcb
-class SwissRollData(TensorData):
-    "Swiss roll: new points every epoch, or a fixed set; validation and test sets of their own"
+class SwissRollData(RowsData):
+    "Swiss roll: new points every epoch, or a fixed set; held-out sets of their own"
     def __init__(self,
-        n_train:int=10_000,   # points in an epoch
-        n_val:int=2_000,      # points for validation, and again for the test
-        fresh:bool=True,      # new training points every epoch?
-        batch_size:int=500,   # of training and validation
-        noise:float=0.5,      # standard deviation across the curve, before scaling
-        scaling:float=0.15,   # of all coordinates
-        seed:int=0,           # of all points and of the order of batches
+        n_train:int=10_000,  # points in an epoch
+        n_val:int=2_000,     # points for validation, and again for the test
+        fresh:bool=True,     # new training points every epoch?
+        batch_size:int=500,  # of training and validation
+        noise:float=0.5,     # standard deviation across the curve, before scaling
+        scaling:float=0.15,  # of all coordinates
+        seed:int=0,          # of all points and of the order of batches
     ):
-        super().__init__(None, batch_size=batch_size, seed=seed)
-        self.draw = lambda n, *where: swissroll(n, seed_of(seed, *where), noise, scaling)
+        std = round(swissroll_units.std * scaling / 0.15, 4)
+        units = Units([2], 0., std, swissroll_units.clip, name='swissroll')
+        super().__init__(units, batch_size, seed)
         self.n_train, self.fresh = in_range('n_train', n_train, 1, whole=True), fresh
-        self.units = Units([2], 0., round(swissroll_units.std * scaling / 0.15, 4), swissroll_units.clip, name='swissroll')
-        self._rows = {name: (self.draw(n, name, 0), None) for name, n in (('train', n_train), ('val', n_val), ('test', n_val))}
+        self.noise, self.scaling = noise, scaling
+        sizes = dict(train=n_train, val=n_val, test=n_val)
+        self._rows = {name: (self.draw(n, name, 0), None) for name, n in sizes.items()}
+
+    # points that are a function of the seed, the part and the epoch
+    def draw(self, n:int, part:str, epoch:int) -> Tensor:
+        seed = seed_of(self.seed, part, epoch)
+        return swissroll(n, seed, self.noise, self.scaling)
 
     def train_dataloader(self):
         loader = super().train_dataloader()
-        def renew(epoch): # drawn here, sent to where the training runs
-            loader.dataset.x = self.draw(self.n_train, 'train', epoch).to(loader.sampler.device)
+        # drawn here, sent to where the training runs
+        def renew(epoch):
+            x = self.draw(self.n_train, 'train', epoch)
+            loader.dataset.x = x.to(loader.sampler.device)
         if self.fresh: loader.sampler.on_epoch = renew
         return loader

@@ -23,12 +23,13 @@ TOLERANCE = 1e-5  # relative and absolute, on another machine than the recording
 TOPICS = {}  # name -> generator function of entries
 
 # Values other than the default. An option that is missing here stops the recording.
-SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', start=1, mean='eps', rtol=1e-5,
+SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', first=1, mean='eps', rtol=1e-5,
                        atol=1e-5, method='DOP853')
 GRID_OPTIONS = dict(lo=-4., hi=3., rho=5., small=0.3, large=1.5)
 SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, s=0.02, beta_max=0.9, start=-2.,
                         end=2.5, tau=0.8)
-ARGUMENTS = ('f', 'sched', 'x', 'n', 'times', 'noise')  # that all samplers have
+# that all samplers have
+ARGUMENTS = 'f sched x n times noise start grad hook'.split()
 
 
 # -- objects by name ------------------------------------------------------------------
@@ -372,7 +373,7 @@ def grids():
         yield f'{name}/all', grid(short, 40)
         states = find('dpmpp_2m')(oracle, sched, draw(3, 2), 6, name)
         yield f'{name}/samples', find('last')(states)
-        for option, value in options_of(grid, ('sched', 'n'), GRID_OPTIONS):
+        for option, value in options_of(grid, 'sched n start end'.split(), GRID_OPTIONS):
             yield f'{name}/{option}', grid(sched, 8, **value)
 
 
@@ -705,7 +706,8 @@ def trainings_in(folder):
     x, c = draw(40, 2, seed=1), torch.arange(40) % 3
     data = find('TensorData')(x, c, batch_size=8)
     net = seeded(find('PointMLP'), width=16, n_classes=3)
-    lit = dict(lit, loss='l1', gamma=5., w=1., w_from=0.5, weight_decay=0.01)
+    away = find('TrainedGuidance')(w=1., w_from=0.5, loss='l1', gamma=5.)
+    lit = dict(lit, objective=away, weight_decay=0.01)
     found = trained(folder, 'labels', data, net, lit=lit, pred='x0', ema=None,
                     max_steps=12, gradient_clip_val=1.)
     for name, value in found:

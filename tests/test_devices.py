@@ -411,8 +411,8 @@ OPTIONS = [
     ('ddim', dict(eta=0.5)), ('ddim', dict(eta=1., noise=None)),
     ('ddpm', dict(var='beta')),
     ('ddpm', dict(n=T)), ('heun', dict(mean='eps')),
-    ('dpmpp_2s', dict(ahead='half')), ('dpmpp_3m', dict(start=1)),
-    ('dpmpp_3m', dict(start=3)), ('unipc3', dict(start=1)), ('deis', dict(start=3)),
+    ('dpmpp_2s', dict(ahead='half')), ('dpmpp_3m', dict(first=1)),
+    ('dpmpp_3m', dict(first=3)), ('unipc3', dict(first=1)), ('deis', dict(first=3)),
     ('euler_ancestral', dict(eta=0.3)), ('euler_ancestral', dict(eta=0.)),
     ('ode', dict(method='RK23')), ('ddim', dict(times=[50, 33.5, 20, 10, 5, 2.5, 0])),
     ('dpmpp_2m_sde', dict(noise=SeededNoise(4))),
@@ -669,16 +669,20 @@ def weights(model):
     return {k: v.detach().cpu() for k, v in model.net.state_dict().items()}
 
 
-TRAINING = dict(plain=dict(),
-                guided=dict(gamma=5., times='logit_normal', loss='l1', w=1.,
-                            w_from=0.5))
+def guided():
+    from diffusion_nbdev.training import TrainedGuidance
+    away = TrainedGuidance(w=1., w_from=0.5, loss='l1', gamma=5.)
+    return dict(times='logit_normal', objective=away)
+
+
+TRAINING = dict(plain=dict, guided=guided)
 
 
 @pytest.mark.parametrize('kind', TRAINING)
 def test_training(device, kind, tmp_path):
     with far.waits() as seen:
         ear = listener(seen)
-        options = dict(batch_size=4, heard=ear, **TRAINING[kind])
+        options = dict(batch_size=4, heard=ear, **TRAINING[kind]())
         _, trainer = trained(device, tmp_path, **options)
     assert trainer.global_step == 45 and sorted(ear.steps) == list(range(1, 46))
     # every 20 steps something is logged and the losses are looked at; so they are when

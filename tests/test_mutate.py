@@ -139,7 +139,7 @@ def test_a_weak_test_lets_a_mutant_live_and_a_strong_one_does_not(tmp_path, capf
 
 def test_what_cannot_be_run_catches_nothing(tmp_path):
     root = project(tmp_path, STRONG)
-    with pytest.raises(OSError, match='nbs/none.ipynb cannot be run: FileNotFoundError'):
+    with pytest.raises(OSError, match='none.ipynb cannot be run: FileNotFoundError'):
         mutate.attempt(root, ['nbs/none.ipynb'], {})
     slow = 'import pytest\n@pytest.mark.slow\ndef test(): assert False\n'
     (root/'tests'/'test_calc.py').write_text(slow)

@@ -59,7 +59,7 @@ def stop(p):
 
 # -- the package and the notebooks in step ------------------------------------------------------------
 
-EXPORT = 'from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__()'
+EXPORT = f'from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__(); import sys; sys.path.insert(0, {str(ROOT/"tools")!r}); import docs; docs.write(".")'
 CLEAN = 'from nbdev.clean import nbdev_clean; nbdev_clean.__wrapped__()'
 
 def files_of(d, lib): return {p.relative_to(d).as_posix() for p in (d/lib).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
@@ -77,8 +77,8 @@ def sync(tally, env, root=ROOT):
         if code: return tally.bad(f'{lib}/: package in step: the export fails: {last(out)}')
         new, old = files_of(copy, lib), {f for f in files_of(root, lib) if not f[len(lib) + 1:].startswith(DATA)}
         bad = [f'{f}: package in step: no notebook exports it' for f in sorted(old - new) if f[len(lib) + 1:] not in HANDWRITTEN]
-        bad += [f'{f}: package in step: missing; run nbdev_export' for f in sorted(new - old)]
-        bad += [f'{f}: package in step: {where(copy/f, root/f)}; run nbdev_export' for f in sorted(new & old) if (copy/f).read_bytes() != (root/f).read_bytes()]
+        bad += [f'{f}: package in step: missing; run make export' for f in sorted(new - old)]
+        bad += [f'{f}: package in step: {where(copy/f, root/f)}; run make export' for f in sorted(new & old) if (copy/f).read_bytes() != (root/f).read_bytes()]
         bad += [f'{f}: package in step: not in git' for f in untracked(root, lib)]
         for b in bad: tally.bad(b)
         if not bad: tally.ok('ok    package in step with the notebooks')

@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES, MAX_LINES = 500_000, 40
+MAX_BYTES = 500_000
+# An exported cell, the share of exported cells that may be longer than SHORT lines, a module: lines of code.
+MAX_LINES, SHORT, LONG_SHARE, MAX_MODULE = 25, 15, 0.1, 350
+# Columns of code; what is not exported may have a few lines that are wider, none of them very wide.
+WIDTH, WIDE_SHARE, MAX_WIDTH = 88, 0.02, 120
 
 # -- notebooks as the rules see them ------------------------------------------------------------------
 
@@ -232,7 +236,8 @@ def code_lines(src):
 
 @rule('cell length')
 def _length(books, root):
-    "An exported cell is at most 40 lines of code; signatures, docstrings, comments and blanks are not counted."
+    "An exported cell is at most 25 lines of code, few are over 15, a module is at most 350; signatures, docstrings, comments and blanks are not counted in cells."
+    sizes, last = [], None
     for b in books:
         for c in b.code:
             if not c.exported: continue
@@ -240,7 +245,54 @@ def _length(books, root):
             except SyntaxError as e:
                 if not re.search(r'(?m)^\s*[%!]', c.source): yield b, c, f'does not parse: {e.msg}'
                 continue
+            sizes.append(n)
+            last = b, c
             if n > MAX_LINES: yield b, c, f'{n} lines of exported code, at most {MAX_LINES}: split it'
+    long = sum(n > SHORT for n in sizes)
+    if long > max(1, LONG_SHARE * len(sizes)): yield *last, f'{long} of {len(sizes)} exported cells have more than {SHORT} lines: at most {LONG_SHARE:.0%}'
+    for path in sorted((root/root_lib(root)).rglob('*.py')):
+        if path.name.startswith('_'): continue
+        n = sum(bool(l.strip()) and not l.startswith('# %%') for l in path.read_text(encoding='utf-8').splitlines())
+        if n > MAX_MODULE: yield path.relative_to(root).as_posix(), None, f'{n} lines, at most {MAX_MODULE}: make two of it'
+
+def printed(c): return [l for o in c.outputs for l in ''.join(o.get('text', o.get('data', {}).get('text/plain', ''))).splitlines()]
+
+@rule('columns')
+def _columns(books, root):
+    "Code fits the page: 88 columns where it is exported, nearly always elsewhere, and in what it prints."
+    for b in books:
+        lines = wide = 0
+        for c in b.code:
+            if 'colab' in c.id: continue
+            over = [l for l in c.source.splitlines() if len(l) > WIDTH]
+            if c.exported:
+                for l in over: yield b, c, f'{len(l)} columns of exported code, at most {WIDTH}: {brief(l)}'
+                continue
+            rest = [l for l in c.source.splitlines() if not l.startswith('#|')] + (printed(c) if shown(c) else [])
+            lines, wide = lines + len(rest), wide + sum(len(l) > WIDTH for l in rest)
+            for l in rest:
+                if len(l) > MAX_WIDTH: yield b, c, f'{len(l)} columns, at most {MAX_WIDTH}: {brief(l)}'
+        if wide > max(1, WIDE_SHARE * lines): yield b, None, f'{wide} of {lines} lines of code and output are over {WIDTH} columns: at most {WIDE_SHARE:.0%}'
+
+@rule('one thought')
+def _thought(books, root):
+    "Exported code has one statement a line, no lambda in a lambda, and no method given to a class afterwards."
+    for b in books:
+        for c in b.code:
+            t = c.tree() if c.exported else None
+            if t is None: continue
+            classes = {n.name for n in ast.walk(t) if isinstance(n, ast.ClassDef)}
+            for n in ast.walk(t):
+                for body in (getattr(n, k, []) for k in ('body', 'orelse', 'finalbody')):
+                    if not isinstance(body, list): continue
+                    for one, other in zip(body, body[1:]):
+                        if one.end_lineno == other.lineno: yield b, c, f'two statements in line {other.lineno}: {brief(ast.unparse(other))}'
+                if isinstance(n, ast.Lambda) and any(isinstance(m, ast.Lambda) for m in ast.walk(n) if m is not n): yield b, c, f'a lambda in a lambda: {brief(ast.unparse(n))}'
+            for n in t.body:
+                if not isinstance(n, ast.Assign): continue
+                for x in [y for z in n.targets for y in (z.elts if isinstance(z, ast.Tuple) else [z])]:
+                    if isinstance(x, ast.Attribute) and isinstance(x.value, ast.Name) and x.value.id[:1].isupper() and not x.value.id.isupper():
+                        yield b, c, f'{ast.unparse(x)} is given to a class afterwards: write the class whole'
 
 @rule('exported cell')
 def _exported(books, root):

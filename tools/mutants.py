@@ -256,20 +256,26 @@ def shares(found, n):
     count = {f.name: sum(1 for _ in changes(f.node)) for f in found}
     return {k: max(1, round(n * c / sum(count.values()))) for k, c in count.items()}
 
+def in_cell(function, mutant, lines):
+    "The same mutant in the cell of the notebook; None if it is not there."
+    segment = Segment(0, lines, function.segment.book, function.segment.cell)
+    for name, node in units(ast.parse('\n'.join(lines)).body):
+        if name != function.name.split('#')[0]: continue
+        for other in mutants(function.name, node, segment):
+            if other.id == mutant.id: return other
+
 def planted(function, mutant, path, root):
     "The changed files of a mutant, path below the root -> text: module and notebook."
     s, (l0, c0, l1, c1) = function.segment, mutant.span
-    def change(lines, by):
-        return '\n'.join(replaced(lines, (l0 + by, c0, l1 + by, c1), mutant.text))
     module = path.read_text(encoding='utf-8').split('\n')
+    there = l0 + s.start, c0, l1 + s.start, c1
     nb = json.loads((root/s.book).read_text(encoding='utf-8'))
     cell = next((c for c in nb['cells'] if c.get('id') == s.cell), None)
+    # The module's docstrings say more than the cell's, so lines stand elsewhere.
     lines = ''.join(cell['source']).split('\n') if cell else []
-    # Above it stand directives; imports differ, and mutants leave them alone.
-    same = [i for i, l in enumerate(s.lines) if not re.match('from |import ', l)]
-    for at in range(len(lines) - len(s.lines) + 1):
-        if all(lines[at + i].rstrip() == s.lines[i].rstrip() for i in same): break
-    else: raise ValueError(f'{s.book}, cell {s.cell}: not what {path.name} holds')
-    cell['source'] = change(lines, at).splitlines(keepends=True)
+    other = in_cell(function, mutant, lines)
+    if other is None: raise ValueError(f'{s.book}, cell {s.cell}: not what {path.name} holds')
+    text = '\n'.join(replaced(lines, other.span, other.text))
+    cell['source'] = text.splitlines(keepends=True)
     book = json.dumps(nb, ensure_ascii=False)
-    return {path.relative_to(root): change(module, s.start), s.book: book}
+    return {path.relative_to(root): '\n'.join(replaced(module, there, mutant.text)), s.book: book}

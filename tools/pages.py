@@ -41,7 +41,9 @@ def arguments(f, notes, method, src):
         yield (star.get(id(x), '') + x.arg, text(x.annotation, src), text(d, src),
                '' if line == f.lineno else notes.get(line, ''))
 
-def docstring(n): return ' '.join((ast.get_docstring(n) or '').split())
+def docstring(n):
+    "Without the part that repeats the comments beside the arguments (tools/docs.py)."
+    return ' '.join(re.split(r'\n\n(?:Arguments|Returns):|^Arguments:', ast.get_docstring(n) or '')[0].split())
 
 def function(f, notes, src, name=None, method=False):
     "What a page says about a function."

@@ -20,10 +20,12 @@ JUDGED = dict( # name -> what is drawn
     swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
     mnist_uncond=FREE, mnist_cond=[*FREE, *MILD])
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
-AWAY = ['--model.guide', 'mnist_weak', '--model.lr', '1e-3', '--trainer.max_epochs', '4', '--model.w'] # a third and short one, with guidance trained in
+AWAY = ['--model.objective', 'diffusion_nbdev.training.TrainedGuidance', # a third and short one, with guidance trained in
+        '--model.objective.guide', 'mnist_weak', '--model.lr', '1e-3', '--trainer.max_epochs', '4', '--model.objective.w']
+PLAIN = ['--model.objective', 'null']
 STAGES = dict( # name -> what differs from the packaged config, in each training
     swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN, [*AWAY, '0.35']],
-    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24', '--model.w', '0'], [*AGAIN, '--model.w', '0'], [*AWAY, '0.07', '--model.w_from', '0']],
+    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24', *PLAIN], [*AGAIN, *PLAIN], [*AWAY, '0.07', '--model.objective.w_from', '0']],
     mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']])
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
