@@ -321,7 +321,8 @@ def load_extractor(
 # %% ../nbs/06b_judge.ipynb #checks-digit-labels
 LABELS = dict( # what to say of wrong ones
     dtype='labels c have dtype {dtype}: must be whole numbers',
-    shape='labels c have shape {shape}: must be ({B},), one for each image, or one for all')
+    shape='labels c have shape {shape}: must be ({B},), one for each image, '
+          'or one for all')
 
 def digit_labels(
     c:int|Tensor|list[int], # labels, or one for all
