@@ -11,6 +11,7 @@ __all__ = ['NORMS', 'UPSAMPLE', 'SKIPS', 'time_features', 'time_rows', 'label_ro
 # %% ../nbs/03_unet.ipynb #36025391
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ class Embedding(nn.Module):
         c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
         B:int,             # number of samples
     ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
-        weight = self.time[0].weight
+        weight = cast(Tensor, self.time[0].weight)
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
         if self.n_classes:
@@ -128,10 +129,10 @@ def no_norm(channels:int) -> nn.Identity:
 NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 
 # %% ../nbs/03_unet.ipynb #3ae38ab2
-def zero(layer:nn.Module) -> nn.Module: # the same layer
+def zero(layer:nn.Linear|nn.Conv2d) -> nn.Module: # the same layer
     "Weight and bias start at zero: the layer answers 0 until it has learnt something"
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(cast(Tensor, layer.bias))
     return layer
 
 class ResBlock(nn.Module):
@@ -316,7 +317,7 @@ class UNet(nn.Module):
         self.in_channels, self.patch = in_channels, patch
         self.n_classes, self.skip = n_classes, skip
         self.embed = Embedding(emb_dim, n_classes)
-        made = dict(blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
+        made:Any = dict(blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
         top, low, steps = channels[0], channels[-1], list(zip(channels, channels[1:]))
         self.start = nn.Conv2d(in_channels * patch ** 2, top, 3, padding=1)
         self.left = stages([(a, a) for a, b in steps], **made)
