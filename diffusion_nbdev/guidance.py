@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .checks import choose, in_range, known, labels
+from .checks import choose, in_range
+from .classes import known, labels
 from .devices import finest
 from .schedules import PREDS, Schedule, like, x0_from
 

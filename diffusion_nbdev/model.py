@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checks import choose, in_range, labels
+from .checks import choose, in_range
+from .classes import labels
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import (
