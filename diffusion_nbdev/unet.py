@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import choose, in_range, label_tensor
+from .checks import choose, in_range
+from .classes import checked_labels
 from .files import first_difference
 from .recipes import recorded
 
@@ -59,11 +60,11 @@ def label_rows(
     "Rows of the table of labels, or a ValueError for a label that does not exist"
     if c is None:
         return torch.zeros(1, dtype=torch.long, device=device)
-    c = torch.as_tensor(c)
-    # a graph that is traced cannot look at values, and on a GPU to look is to wait
-    if c.device.type == 'cpu' and not torch.compiler.is_compiling():
-        c = label_tensor(c, n_classes, 1 if c.numel() == 1 else B)
-    return c.to(device).long().reshape(-1) + 1
+    c = checked_labels(
+        c, B, n_classes, dtype='labels c have dtype {dtype}: must be whole numbers',
+        shape='labels c have shape {shape}: must be (), (1,) or ({B},), '
+              'one for each sample or for all')
+    return c.to(device).reshape(-1) + 1
 
 # %% ../nbs/03_unet.ipynb #unet-embedding
 class Embedding(nn.Module):
@@ -88,7 +89,7 @@ class Embedding(nn.Module):
         c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
         B:int,             # number of samples
     ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
-        weight = self.time[0].weight
+        weight = next(self.time.parameters())
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
         if self.n_classes:
@@ -108,30 +109,38 @@ class FiLM(nn.Module):
         super().__init__()
         self.proj = nn.Linear(emb_dim, 2 * channels)
 
-    def forward(self, h:Tensor, e:Tensor) -> Tensor:
-        "Features (B, C, *), embeddings (B or 1, emb_dim) to (B, C, *)"
+    def forward(self,
+        h:Tensor, # features, shape (B, C, *)
+        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
+    ) -> Tensor: # shape (B, C, *)
         ab = self.proj(e).reshape(len(e), -1, *[1] * (h.ndim - 2))
         a, b = ab.chunk(2, 1)
         return torch.addcmul(b, h, 1 + a)
 
 # %% ../nbs/03_unet.ipynb #6b50174f
-def group_norm(channels:int) -> nn.GroupNorm:
+def group_norm(
+    channels:int, # number of channels
+) -> nn.GroupNorm:
     "Group norm of up to 8 groups, each of two channels or more, Wu and He 2018"
     least = min(2, channels)
     fit = [g for g in range(1, 9) if channels % g == 0 and channels // g >= least]
     return nn.GroupNorm(max(fit), channels)
 
-def no_norm(channels:int) -> nn.Identity:
+def no_norm(
+    channels:int, # number of channels
+) -> nn.Identity:
     "Features as they are"
     return nn.Identity()
 
 NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 
 # %% ../nbs/03_unet.ipynb #3ae38ab2
-def zero(layer:nn.Module) -> nn.Module: # the same layer
-    "Weight and bias start at zero: the layer answers 0 until it has learnt something"
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def zero(
+    layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
+) -> nn.Module: # the same layer
+    "Start at zero: the layer answers 0 until it has learnt something"
+    for p in layer.parameters():
+        nn.init.zeros_(p)
     return layer
 
 class ResBlock(nn.Module):
@@ -151,14 +160,19 @@ class ResBlock(nn.Module):
         self.conv2 = zero(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.way = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x:Tensor, e:Tensor) -> Tensor:
-        "Features (B, c_in, H, W), embeddings (B or 1, emb_dim) to (B, c_out, H, W)"
+    def forward(self,
+        x:Tensor, # features, shape (B, c_in, H, W)
+        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
+    ) -> Tensor: # shape (B, c_out, H, W)
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(self.film(self.norm2(h), e))
         return self.way(x) + self.conv2(self.drop(h))
 
 # %% ../nbs/03_unet.ipynb #3f52f9f0
-def head_count(channels:int, heads:int|None) -> int: # None: 4, or 2 or 1
+def head_count(
+    channels:int,   # to be shared among the heads
+    heads:int|None, # asked for; None chooses
+) -> int:
     "How many heads; ValueError for a number that does not divide the channels"
     if heads is None:
         return next(h for h in (4, 2, 1) if channels % h == 0)
@@ -179,7 +193,9 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x:Tensor) -> Tensor: # (B, C, H, W) to the same
+    def forward(self,
+        x:Tensor, # features, shape (B, C, H, W)
+    ) -> Tensor: # the same shape
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x))
         qkv = qkv.reshape(B, 3, self.heads, C // self.heads, H * W).transpose(3, 4)
@@ -187,16 +203,26 @@ class Attention(nn.Module):
         return x + self.out(h.transpose(2, 3).reshape(B, C, H, W))
 
 # %% ../nbs/03_unet.ipynb #3f58a5ee
-def interpolated(c_in:int, c_out:int, mode:str) -> nn.Module:
+def interpolated(
+    c_in:int,   # channels that come in
+    c_out:int,  # channels that go out
+    mode:str,   # of torch's interpolation
+) -> nn.Module:
     "Channels mixed where there are few pixels, then pixels interpolated"
     up = nn.Upsample(scale_factor=2, mode=mode)
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1), up)
 
-def transposed_conv(c_in:int, c_out:int) -> nn.Module:
+def transposed_conv(
+    c_in:int,  # channels that come in
+    c_out:int, # channels that go out
+) -> nn.Module:
     "Each pixel becomes four by a learnt map"
     return nn.ConvTranspose2d(c_in, c_out, 2, stride=2)
 
-def shuffled_pixels(c_in:int, c_out:int) -> nn.Module:
+def shuffled_pixels(
+    c_in:int,  # channels that come in
+    c_out:int, # channels that go out
+) -> nn.Module:
     "Four times the channels, then rearranged"
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 1), nn.PixelShuffle(2))
 
@@ -209,7 +235,10 @@ UPSAMPLE = {
 # %% ../nbs/03_unet.ipynb #08ca55f5
 class Stage(nn.ModuleList):
     "Residual blocks, one after the other"
-    def forward(self, h:Tensor, e:Tensor) -> Tensor: # (B, C, H, W), (B or 1, emb_dim)
+    def forward(self,
+        h:Tensor, # features, shape (B, C, H, W)
+        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
+    ) -> Tensor: # features of as many pixels
         for block in self:
             h = block(h, e)
         return h
@@ -239,8 +268,11 @@ def joined(
 # name -> by what factor joined features have more channels
 SKIPS = {'cat': 2, 'add': 1}
 
-def patches(x:Tensor, patch:int) -> Tensor: # (B, C, H, W) to (B, C * patch^2, H', W')
-    "Each patch of pixels, `patch` a side, as one pixel of more channels"
+def patches(
+    x:Tensor,  # images, shape (B, C, H, W)
+    patch:int, # side of a patch
+) -> Tensor: # shape (B, C * patch^2, H / patch, W / patch), rounded up
+    "Each patch of pixels as one pixel of more channels"
     # only a side that is no multiple of it needs more pixels
     x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
     return F.pixel_unshuffle(x, patch)
@@ -263,8 +295,14 @@ def down_and_up(
     return h
 
 # %% ../nbs/03_unet.ipynb #unet-checks
-def check_unet(in_channels:int, out_channels:int, channels:Sequence[int],
-               blocks:int, patch:int, dropout:float):
+def check_unet(
+    in_channels:int,        # of the images, 1 to 4
+    out_channels:int,       # of the answer, 1 or more
+    channels:Sequence[int], # of each level, one to five of them
+    blocks:int,             # in a level, 1 or more
+    patch:int,              # side of a patch, 1 to 4
+    dropout:float,          # in [0, 1)
+) -> None:
     "ValueError for arguments of which no U-Net can be made"
     in_range('in_channels', in_channels, 1, 4, whole=True)
     in_range('patch', patch, 1, 4, whole=True)
@@ -279,8 +317,11 @@ def check_unet(in_channels:int, out_channels:int, channels:Sequence[int],
     if not 0 <= dropout < 1:
         raise ValueError(f'dropout = {dropout}: must be at least 0 and less than 1')
 
-def check_images(xt:Tensor, channels:int):
-    "ValueError for anything but images of that many channels and 4 to 64 pixels a side"
+def check_images(
+    xt:Tensor,    # of any shape
+    channels:int, # that there must be
+) -> None:
+    "ValueError for anything but images of that many channels, 4 to 64 pixels a side"
     if xt.ndim != 4 or xt.shape[1] != channels:
         rule = f'must be (B, {channels}, H, W)'
         raise ValueError(f'images have shape {tuple(xt.shape)}: {rule}')
@@ -297,7 +338,7 @@ class UNet(nn.Module):
         in_channels:int=1,          # channels of the images, 1 to 4
         channels:Sequence[int]=(32, 64, 128), # of each level, from the top down
         blocks:int=1,               # residual blocks a level, on each side
-        n_classes:int=0,            # 0 .. n_classes-1, null label -1; 0: no labels
+        n_classes:int=0,            # labels 0 .. n_classes-1, null label -1; 0: none
         patch:int=1,                # patches of this side become channels
         attention:bool=True,        # self-attention at the bottom?
         heads:int|None=None,        # of attention, see `Attention`
@@ -316,15 +357,16 @@ class UNet(nn.Module):
         self.in_channels, self.patch = in_channels, patch
         self.n_classes, self.skip = n_classes, skip
         self.embed = Embedding(emb_dim, n_classes)
-        made = dict(blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
+        level = functools.partial(
+            stages, blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
         top, low, steps = channels[0], channels[-1], list(zip(channels, channels[1:]))
         self.start = nn.Conv2d(in_channels * patch ** 2, top, 3, padding=1)
-        self.left = stages([(a, a) for a, b in steps], **made)
+        self.left = level([(a, a) for a, b in steps])
         self.down = nn.ModuleList(nn.Conv2d(*ab, 3, 2, 1) for ab in steps)
-        self.middle = stages([(low, low), (low, low)], **made)
+        self.middle = level([(low, low), (low, low)])
         self.attention = Attention(low, heads, norm) if attention else nn.Identity()
         self.up = nn.ModuleList(up(b, a) for a, b in steps)
-        self.right = stages([(wider * a, a) for a, b in steps], **made)
+        self.right = level([(wider * a, a) for a, b in steps])
         self.norm = choose(norm, NORMS, 'norm')(top)
         self.out = zero(nn.Conv2d(top, out_channels * patch ** 2, 3, padding=1))
 
@@ -334,14 +376,15 @@ class UNet(nn.Module):
         c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
     ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
         check_images(xt, self.in_channels)
-        e = self.embed(t, c, len(xt))
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
-        h = self.out(F.silu(self.norm(down_and_up(self, h, e))))
-        h = F.pixel_shuffle(h, self.patch)
+        h = down_and_up(self, h, self.embed(t, c, len(xt)))
+        h = F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 
 # %% ../nbs/03_unet.ipynb #unet-grow
-def answers_its_input(block:nn.Module) -> bool:
+def answers_its_input(
+    block:nn.Module, # any part of a net
+) -> bool:
     "Is it a residual block that hands its input through, as it starts?"
     if not isinstance(block, ResBlock) or not isinstance(block.way, nn.Identity):
         return False
