@@ -31,6 +31,7 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
 
+# %% ../../nbs/91f_demo.ipynb #658a9376-b
 def trained(
     epochs:int|None=None, # None for those of SHORT
 ): # the experiment, and the history of its losses
@@ -65,6 +66,7 @@ def kept_states(
     path = tqdm(path, total=T + 1, desc='sampling', unit='step', disable=not bar)
     return {t: x for t, x in zip(range(T, -1, -1), path) if t in keep}
 
+# %% ../../nbs/91f_demo.ipynb #f-states-b
 def print_scores(
     sets:dict, # name -> samples in the data's own units
     n:int,     # number of points in each
@@ -111,6 +113,7 @@ def draw_sets(
             plots.show_points(x[:4000], ax, title=name, lim=3)
         plots.save_figure(axes[0], path)
 
+# %% ../../nbs/91f_demo.ipynb #3d7970e0-b
 def draw_losses(
     path:Path, # .png
     history,   # of the training

@@ -36,6 +36,7 @@ def real_data(
     found = importlib.import_module(f'diffusion_nbdev.{module}')
     return getattr(found, function), name, None
 
+# %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-b
 def data_in_file(
     model,    # whose data it is
     path:str, # .csv, .npz or .pt
@@ -55,6 +56,7 @@ def data_in_file(
 
     return draw, str(path), len(x) // 2
 
+# %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-c
 def several(
     text:str|None, # values with commas between
     kind:type=str, # of one value
@@ -92,6 +94,7 @@ def point_judge(
 
     return judge, data
 
+# %% ../../nbs/91d_evaluate.ipynb #f4a664a7-b
 def image_judge(
     args,  # parsed arguments: n, c, seed
     model, # that draws
@@ -114,6 +117,7 @@ def image_judge(
 
     return judge, model.data.name
 
+# %% ../../nbs/91d_evaluate.ipynb #f4a664a7-c
 def chosen_judge(
     args,  # parsed arguments
     model, # that draws
@@ -175,6 +179,7 @@ def setting(
         said['guide'] = args.guide
     return said
 
+# %% ../../nbs/91d_evaluate.ipynb #d-evaluate-b
 def evaluate(
     args, # parsed arguments
 ):

@@ -58,6 +58,7 @@ NUMBERS = dict( # argument -> its type, its default, what it means
     skip_bad_steps=(int, 0, 'steps with a loss that is not finite that are left out '
                             'before training stops'))
 
+# %% ../../nbs/91g_experiment.ipynb #g-options-b
 def add_options(
     parser, # jsonargparse's, changed
 ):
@@ -76,6 +77,7 @@ def add_options(
         '--compile', action=ActionYesNo, default=False,
         help='compile the net first: worth it on a GPU, and for long runs')
 
+# %% ../../nbs/91g_experiment.ipynb #g-options-c
 def units_of(
     data, # a data module
 ): # its units
@@ -103,6 +105,7 @@ def where(
         print(SIXTEEN, file=sys.stderr)
     return chosen
 
+# %% ../../nbs/91g_experiment.ipynb #g-machine-b
 def own_callbacks(
     config, # of the experiment, instantiated
 ) -> list:
@@ -143,6 +146,7 @@ def arguments_of(
     made = getattr(importlib.import_module(found[1]), found[2])
     return list(inspect.signature(made).parameters)
 
+# %% ../../nbs/91g_experiment.ipynb #ddfb924f-b
 def fixed(
     text:str, # what jsonargparse complains about
     parser,   # of the experiment
@@ -239,6 +243,7 @@ def trainer_defaults(
         out['enable_progress_bar'] = False
     return out
 
+# %% ../../nbs/91g_experiment.ipynb #g-experiment-b
 @contextlib.contextmanager
 def nothing_typed() -> Iterator[None]:
     "Without arguments of the process: Lightning warns where it is given others too"
@@ -248,6 +253,7 @@ def nothing_typed() -> Iterator[None]:
     finally:
         sys.argv = typed
 
+# %% ../../nbs/91g_experiment.ipynb #g-experiment-c
 def experiment(
     command:str,    # fit, validate or test
     argv:list[str], # arguments, with --config and a path

@@ -45,6 +45,7 @@ def texts(
     for k, v in x.items() if isinstance(x, dict) else [(key, v) for v in x]:
         yield from texts(v, k, seen)
 
+# %% ../../nbs/91e_fit.ipynb #c7b2454d-b
 def checked_config(
     path:Path, # of a config
 ):
@@ -65,6 +66,7 @@ def checked_config(
             raise ValueError(f'{path}: {key} names another config, {value!r}: '
                              'write it out, or give it on the command line')
 
+# %% ../../nbs/91e_fit.ipynb #c7b2454d-c
 def checked_classes(
     argv:list[str], # arguments, with paths of configs
 ):
@@ -92,6 +94,7 @@ def with_config(
                          'or a file of your own: diffusion init NAME > my.yaml')
     return out, name or 'model'
 
+# %% ../../nbs/91e_fit.ipynb #ebed6930-b
 def run_name(
     argv:list[str], # arguments, with paths of configs
     name:str,       # of the last config
@@ -120,6 +123,7 @@ def terminated() -> Iterator[None]:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
+# %% ../../nbs/91e_fit.ipynb #1a0ff3fd-b
 @contextlib.contextmanager
 def calm() -> Iterator[None]:
     "Libraries without their notices; a warning that remains is one line"
@@ -156,6 +160,7 @@ def newest(
     raise OSError(f'run/{name}: there is no run with a readable checkpoint '
                   'to go on from')
 
+# %% ../../nbs/91e_fit.ipynb #2e20be5e-b
 def resumed(
     argv:list[str], # arguments of fit, with --resume among them
     name:str,       # of the run
@@ -204,6 +209,7 @@ def load_into(
     same_net(model, load(path, trust=trust), path)
     return path
 
+# %% ../../nbs/91e_fit.ipynb #ea7faaa9-b
 def is_checkpoint(
     path:str|None, # as typed
 ) -> bool:
@@ -249,6 +255,7 @@ def viewer(
     if type(logger).__name__ == 'TensorBoardLogger':
         return f'tensorboard --logdir {run.parent.parent}'
 
+# %% ../../nbs/91e_fit.ipynb #e-after-b
 def next_lines(
     run:Path,   # a folder
     loggers:list,
@@ -282,6 +289,7 @@ def train(
         raise KeyboardInterrupt(f'interrupted; go on with: {line}') from None
     return run_folder(cli.trainer) or Path('.')
 
+# %% ../../nbs/91e_fit.ipynb #e-fit-b
 def fit(
     argv:list[str], # arguments
 ):
@@ -317,6 +325,7 @@ def shipped_weights(
                              'leave it out, or say which weights by --ckpt_path')
     model.net = load(name).net
 
+# %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
 def measure(
     command:str,    # validate or test
     argv:list[str], # arguments
@@ -342,6 +351,7 @@ def measure(
     if cli.trainer.is_global_zero:
         print(json.dumps(results[0], indent=1))
 
+# %% ../../nbs/91e_fit.ipynb #ddd3eda3-c
 def say_weights(
     which:object, # a name or a path
 ):

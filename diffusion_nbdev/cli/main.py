@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 
 from .. import __version__
-from .catalogue import card, choose, configs, init, list_things
+from ..checks import choose
+from .catalogue import card, configs, init, list_things
 from .demo import demo
 from .evaluate import evaluate
 from .fit import fit, measure
@@ -57,6 +58,7 @@ COMMANDS = dict( # name -> function, its arguments, what it does
 def sentence(about:str) -> str:
     return about[0].upper() + about[1:] + '.'
 
+# %% ../../nbs/91_cli.ipynb #53392ed4-b
 def make_parser(
     name:str|None=None, # the command whose arguments are wanted; None for all
     own:dict[str, Callable]|None=None, # samplers of your own
@@ -98,6 +100,7 @@ def run(
             args = make_parser(command, own).parse_args(argv or ['--help'])
             args.run(args)
 
+# %% ../../nbs/91_cli.ipynb #83bfb5fb-b
 def main(
     argv:list[str]|None=None, # arguments; those of the process if None
 ) -> int: # exit code: 0, 2 for a mistake, 130 for an interruption

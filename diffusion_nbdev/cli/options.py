@@ -16,7 +16,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from .catalogue import (
-    choose, described, grids, imported, own_sampler, samplers)
+    described, grids, imported, own_sampler, samplers)
+from ..checks import choose
 
 # %% ../../nbs/91b_options.ipynb #cli-say
 MISTAKES = 'ArgumentError', 'MisconfigurationException', 'UnpicklingError'
@@ -99,13 +100,15 @@ def pair(text:str) -> tuple[float, float]:
         return low, high
     raise refused(text, 'two numbers with a comma between')
 
+# %% ../../nbs/91b_options.ipynb #d3f1059a-b
 def truth(text:str) -> bool:
     "True or false"
     if text.lower() in ('true', 'false'):
         return text.lower() == 'true'
     raise refused(text, 'true or false')
 
-KINDS = dict(float=number, int=whole, bool=truth) # of options; others are numbers or words
+# of options; others are numbers or words
+KINDS = dict(float=number, int=whole, bool=truth)
 
 # %% ../../nbs/91b_options.ipynb #b-own
 @contextlib.contextmanager
@@ -133,6 +136,7 @@ def own_samplers(
     return {name: own_sampler(name, '--trust' in argv)
             for name in named.sampler.split(',') if '.' in name}
 
+# %% ../../nbs/91b_options.ipynb #b-own-b
 def add_own_options(
     p:Parser,                 # changed
     own:dict[str, Callable],  # samplers of your own
@@ -155,7 +159,7 @@ def sampler_options(
 ) -> dict: # options for `Model.generate`
     "What was typed for this sampler; an option of another one is a ValueError"
     table = args.table
-    own = table[choose(name, table, 'sampler')]['options']
+    own = choose(name, table, 'sampler')['options']
     every = sorted({o for s in table.values() for o in s['options']})
     typed = {o: getattr(args, o) for o in every if getattr(args, o, None) is not None}
     for option in typed:
@@ -166,6 +170,7 @@ def sampler_options(
                              f'it is an option of {whose}{hint}')
     return typed | common_options(args)
 
+# %% ../../nbs/91b_options.ipynb #b-meant-b
 def common_options(
     args, # parsed arguments: grid, clip, w, interval, rescale, quantile, trust
 ) -> dict:
@@ -175,7 +180,7 @@ def common_options(
     if args.grid is not None and '.' in args.grid:
         typed['times'] = imported(args.grid, args.trust, 'time grid')
     elif args.grid is not None:
-        typed['times'] = choose(args.grid, grids(), 'time grid')
+        typed['times'] = choose(args.grid, list(grids()), 'time grid')
     if args.clip is not None:
         typed['clip'] = None if args.clip == 'none' else args.clip
     return typed

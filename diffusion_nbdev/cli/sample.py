@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .catalogue import choose, quick_cards, samplers
+from ..checks import choose
+from .catalogue import quick_cards, samplers
 from .options import ENDINGS, sampler_options
 
 # %% ../../nbs/91c_sample.ipynb #0aeab527
@@ -37,6 +38,7 @@ def checked_out(
         raise OSError(f'cannot write {path}: {e.strerror}') from None
     return path
 
+# %% ../../nbs/91c_sample.ipynb #0aeab527-b
 def asked_out(
     args, # parsed arguments: out, weights, sampler, steps
 ) -> Path:
@@ -70,6 +72,7 @@ def opened(
         choose(path, drawing, 'weights')
     return load(path, trust=trust)
 
+# %% ../../nbs/91c_sample.ipynb #c-model-b
 def open_model(
     args, # parsed arguments: weights, device, threads, trust
 ): # a model, on the device asked for
@@ -109,6 +112,7 @@ def machine(
         said.append('compiled')
     return ', '.join(said)
 
+# %% ../../nbs/91c_sample.ipynb #drawing-opts-b
 def drawing(
     args,  # parsed arguments: guide, precision, compile, seed, batch_size, trust, own
     model, # on its device
@@ -142,6 +146,7 @@ def knows_classes(
     if args.w is not None and args.guide is None:
         raise ValueError(f'--w {args.w}: this model knows no classes')
 
+# %% ../../nbs/91c_sample.ipynb #12e2da12-b
 def asked_classes(
     text:str|None,  # '7', '0,1,7' or 'all'
     n_classes:int,  # of the model
@@ -176,6 +181,7 @@ def csv_text(
             row.append(str(label))
     return ''.join(','.join(row) + '\n' for row in [names, *rows])
 
+# %% ../../nbs/91c_sample.ipynb #1fde63c6-b
 def write_samples(
     path:Path,             # .pt, .npz, .csv or .png
     x,                     # samples in the data's own units, shape (n, *)
@@ -215,6 +221,7 @@ def figure(
     finally:
         plt.close(fig)
 
+# %% ../../nbs/91c_sample.ipynb #b24b40b9-b
 def draw_samples(
     path:Path,             # .png
     x,                     # samples in the data's own units, shape (n, *)
