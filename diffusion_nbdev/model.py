@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Units', 'unit_images', 'checked_parts', 'seam', 'guide_net', 'some_weight', 'sample_count', 'first_states',
-           'registered', 'step_options', 'drawing', 'schedule_recipe', 'save_model', 'Model', 'units_of', 'built',
+           'registered', 'step_options', 'drawing', 'recipe_of', 'save_model', 'Model', 'units_of', 'built',
            'from_card', 'load']
 
 # %% ../nbs/07_model.ipynb #7faaf87e
@@ -28,7 +28,7 @@ from .files import (
 from .guidance import denoiser
 from .recipes import build
 from .sampling import GRIDS, SAMPLERS, SeededNoise
-from .schedules import PREDS, Schedule, diffuse, schedule_from_betas
+from .schedules import PREDS, Schedule, diffuse, like
 
 # %% ../nbs/07_model.ipynb #2f5fad73
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +151,11 @@ def first_states(
     dtype = torch.promote_types(weight.dtype, torch.float32)
     z = torch.empty(num, *model.data.shape, dtype=dtype, device=weight.device)
     z = noise(z, 0)
+    sched = model.sched
     if x is None or start is None:
-        return z
-    return diffuse(model.sched, model.data.to_model(x.to(z)), start, z)
+        # on the path vp the last noise is of unit variance
+        return z if sched.path == 'vp' else like(sched.noise(sched.T), z) * z
+    return diffuse(sched, model.data.to_model(x.to(z)), start, z)
 
 # %% ../nbs/07_model.ipynb #model-steps
 def registered(
@@ -189,8 +191,7 @@ def drawing(
     seed:int,              # of the noise
     c:int|Tensor|list|None=None, # a class for all, or one a sample
     x:Tensor|None=None,    # data of all samples, see `first_states`
-    start:float|None=None, # see `first_states`
-    **options,             # n, times, eta, ...: passed to the sampler
+    **options,             # n, times, start, eta, ...: passed to the sampler
 ) -> Callable: # draw(first, stop, seen): samples first ... stop - 1, on the CPU
     "Some of the samples, in the data's own units; seen(k) is told how many are done"
     given = None if c is None else torch.as_tensor(c)
@@ -198,7 +199,7 @@ def drawing(
     def draw(first:int, stop:int, seen:Callable) -> Tensor:
         noise, rows = SeededNoise(seed, first), slice(first, stop)
         own = None if x is None else x[rows]
-        z = first_states(model, noise, stop - first, own, start)
+        z = first_states(model, noise, stop - first, own, options.get('start'))
         f = denoise(None if classes is None else classes[rows])
         states = sampler(f, model.sched, z, noise=noise, **options)
         for k, z in enumerate(states):
@@ -209,15 +210,16 @@ def drawing(
     return draw
 
 # %% ../nbs/07_model.ipynb #model-file
-def schedule_recipe(sched:Schedule) -> dict: # class_path and init_args
-    "How a schedule is made again; one without a recipe from its betas"
-    if sched.recipe is not None:
-        return sched.recipe
-    path = getattr(sched, 'path', 'vp')
-    if path != 'vp':
-        why = 'does not record how it was made'
-        raise ValueError(f'sched is a Schedule of path {path!r}, which {why}')
-    return schedule_from_betas(sched.beta(torch.arange(1, sched.T + 1))).recipe
+def recipe_of(
+    made:nn.Module, # a net or a schedule
+    what:str,       # which of them, for the message
+) -> dict: # class_path and init_args
+    "How it is made again, or a ValueError if it does not record it"
+    recipe = getattr(made, 'recipe', None)
+    if isinstance(recipe, dict):
+        return recipe
+    why = 'does not record how it was made: decorate its class with @recorded'
+    raise ValueError(f'{what} is a {type(made).__name__}, which {why}')
 
 def save_model(
     model:'Model',
@@ -226,15 +228,13 @@ def save_model(
     **facts,         # what else the card shall say
 ) -> dict: # the card as written
     "Write net, schedule, parameterisation, units and card to one file"
-    path, recipe = Path(path), getattr(model.net, 'recipe', None)
+    path = Path(path)
     if path.suffix != '.safetensors':
         rule = 'the name of a weights file must end in .safetensors'
         raise ValueError(f'{path}: {rule}')
-    if recipe is None:
-        why = 'does not record how it was made: decorate its class with @recorded'
-        raise ValueError(f'net is a {type(model.net).__name__}, which {why}')
-    own = dict(net=recipe, sched=schedule_recipe(model.sched), pred=model.pred,
-               half=half, data=dataclasses.asdict(model.data))
+    net, sched = recipe_of(model.net, 'net'), recipe_of(model.sched, 'sched')
+    own = dict(net=net, sched=sched, pred=model.pred, half=half,
+               data=dataclasses.asdict(model.data))
     tensors = file_tensors(model.net, path, half)
     return write_safetensors(path, tensors, {**model.card, **facts, **own})
 
@@ -317,7 +317,7 @@ class Model(nn.Module):
         options |= step_options(n, times, start)
         def denoise(c):
             return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
-        draw = drawing(self, make, denoise, num, seed, c, x, start, **options)
+        draw = drawing(self, make, denoise, num, seed, c, x, **options)
         bar = tqdm(total=num, unit='sample', desc=make.__name__, disable=not progress)
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
