@@ -31,6 +31,7 @@ def limits(
         return f' of at most {hi:g}'
     return ''
 
+# %% ../nbs/80_checks.ipynb #checks-in-range
 def in_range(
     name:str,           # what the reader calls it
     x:_Number,          # the value to check

@@ -33,6 +33,7 @@ def label_rule(
         return '-1, there are no classes'
     return f'from {least} to {n_classes - 1}'
 
+# %% ../nbs/80b_classes.ipynb #classes-checked
 def checked_labels(
     c:int|list[int]|Tensor, # one label for all samples, or one for each
     B:int,                  # number of samples

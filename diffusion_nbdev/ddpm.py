@@ -14,11 +14,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .checks import choose, in_range, known
+from .checks import choose, in_range
+from .classes import known
 from .devices import finest
 from .guidance import denoiser, evaluating
 from .sampling import Noise, States, grid, sampler, trailing_times
-from .schedules import PREDS, Schedule, diffuse, like, target, together
+from .schedules import PREDS, Schedule, diffuse, like, target
+from .tables import together
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
 def even(
@@ -139,7 +141,9 @@ def posterior(
     t:float|Tensor,           # time(s) in 1..T, shape (), (1,) or (B,)
     s:float|Tensor|None=None, # earlier time(s), s < t; t - 1 if not given
 ) -> tuple[Tensor, Tensor]: # mean (B, *), and variance that broadcasts to it
-    "Mean and variance of $q(x_s | x_t, x_0)$, eqs. (6)-(7) of Ho et al. 2020 for s = t - 1"
+    """Mean and variance of $q(x_s | x_t, x_0)$
+
+    For s = t - 1 eqs. (6)-(7) of Ho et al. 2020."""
     s = t - 1 if s is None else s
     t, s = together(t, s)
     # below 0, and -inf for s = 0

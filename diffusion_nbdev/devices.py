@@ -140,7 +140,7 @@ def free_memory(
         most = torch.mps.recommended_max_memory()
         return most - torch.mps.driver_allocated_memory()
     there = getattr(torch, device.type, None)
-    if not hasattr(there, 'mem_get_info'):
+    if there is None or not hasattr(there, 'mem_get_info'):
         return None
     reserve = there.memory_reserved(device) - there.memory_allocated(device)
     return there.mem_get_info(device)[0] + reserve
@@ -201,7 +201,7 @@ def make_room(
     free = free_memory(device)
     if free is None:
         return ''
-    if hasattr(there, 'empty_cache'):
+    if there is not None and hasattr(there, 'empty_cache'):
         there.empty_cache()
     return f': {free / 2 ** 20:,.0f} MiB are free'
 

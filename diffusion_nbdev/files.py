@@ -91,7 +91,7 @@ def digest(
     for name in sorted(tensors):
         x = tensors[name].detach().cpu().contiguous()
         h.update(f'{name} {x.dtype} {tuple(x.shape)}'.encode())
-        h.update(x.flatten().view(torch.uint8).numpy())
+        h.update(x.flatten().view(torch.uint8).numpy().data)
     return h.hexdigest()
 
 def package_version() -> str: # "unknown" where the package is not installed

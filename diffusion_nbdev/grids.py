@@ -35,7 +35,7 @@ def real_times(
     start:float|None,   # first time; None for T
     end:float,          # last time
 ) -> list[float]: # n + 1 falling times
-    "A grid of real times from log-SNRs, of which those at its two ends aren't looked at"
+    "A grid of real times from log-SNRs; those at its two ends are not looked at"
     inner = log_snr[1:n].clamp(max=sched.log_snr(end or 1))
     return [sched.T if start is None else start, *sched.t_at(inner).tolist(), end]
 
@@ -100,7 +100,7 @@ def spread(
     start:float|None=None,           # first time; None for T
     end:float=0,                     # last time
 ) -> list[float]: # n + 1 falling times
-    "The grid whose steps each do an equal part of the way; the last before 0 at 1 or above"
+    "The grid whose steps each do an equal part of the way; from 1 at least into 0"
     ends = torch.tensor(log_snr_ends(sched, start, end), dtype=torch.float64) / 2
     first, final = done(ends)
     if end:
@@ -180,5 +180,7 @@ def visible_times(
     lo:float=-6.,           # log-SNR where data differ: - log of their squared distance
     hi:float=6.,            # log-SNR above which nothing is left to be seen
 ) -> list[float]: # n + 1 falling times
-    "Evenly in log-SNR where pictures are decided, then 0: for few calls with fresh noise"
+    """Evenly spaced in log-SNR where pictures are decided, then 0
+
+    For few calls of stochastic solvers."""
     return logsnr_times(sched, n, start, end, lo, hi)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .checks import choose, in_range, known, labels
+from .checks import choose, in_range
+from .classes import known, labels
 from .devices import finest
 from .schedules import PREDS, Schedule, like, x0_from
 
@@ -25,14 +26,14 @@ def evaluating(
     net:Callable|None, # a module, or anything else, which is left alone
 ) -> Iterator[None]:
     "The net in evaluation mode inside the block; one that was training goes on with it"
-    was_training = isinstance(net, nn.Module) and net.training
-    if was_training:
-        net.eval()
+    training = net if isinstance(net, nn.Module) and net.training else None
+    if training is not None:
+        training.eval()
     try:
         yield
     finally:
-        if was_training:
-            net.train()
+        if training is not None:
+            training.train()
 
 # %% ../nbs/04b_guidance.ipynb #guidance-threshold
 def threshold(
@@ -150,14 +151,14 @@ def check_bounds(
     quantile:float|None,
 ):
     "ValueError for a bound or a quantile that `threshold` cannot use"
-    number = isinstance(clip, numbers.Real)
     if quantile is not None:
         in_range('quantile', quantile, 0, 1)
-    if number:
+    if isinstance(clip, tuple):
+        if not (len(clip) == 2 and clip[0] < clip[1]):
+            raise ValueError(f'clip = {clip}: must be a number or a rising pair')
+    elif clip is not None:
         in_range('clip', clip, 0, math.inf, inside=True)
-    elif clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
-        raise ValueError(f'clip = {clip}: must be a number or a rising pair')
-    if quantile is not None and not number:
+    if quantile is not None and (clip is None or isinstance(clip, tuple)):
         raise ValueError(f'quantile = {quantile} needs a number as clip, not {clip}')
 
 # %% ../nbs/04b_guidance.ipynb #check-guidance-cell
@@ -188,17 +189,18 @@ def label_source(
     c:int|Tensor|None, # class label(s); -1 is the null label
 ) -> Callable: # own(xt) -> long (B,) on xt's device, or None
     "One label for each state, or a ValueError for labels that do not fit"
-    if c is None:
+    given = None if c is None else torch.as_tensor(c).cpu()
+    count = 1 if given is None else given.numel()
+    checked = labels(given, count, getattr(net, 'n_classes', None))
+    if checked is None:
         return lambda xt: None
-    c = torch.as_tensor(c).cpu()
-    c = labels(c, c.numel(), getattr(net, 'n_classes', None))
     there = {}
     def own(xt:Tensor) -> Tensor:
-        if len(c) not in (1, len(xt)):
-            what = f'labels of shape {tuple(c.shape)} for {len(xt)} samples'
+        if len(checked) not in (1, len(xt)):
+            what = f'labels of shape {tuple(checked.shape)} for {len(xt)} samples'
             raise ValueError(f'{what}: must be () or ({len(xt)},)')
         if xt.device not in there:
-            there[xt.device] = c.to(xt.device)
+            there[xt.device] = checked.to(xt.device)
         return there[xt.device].expand(len(xt))
     return own
 
@@ -237,11 +239,11 @@ def denoiser(
     choose(pred, PREDS, 'prediction')
     check_bounds(clip, quantile)
     check_guidance(sched, c, w, interval, rescale, guide)
-    own = label_source(net, c)
+    own, weak = label_source(net, c), net if guide is None else guide
     def f(xt:Tensor, t:float|Tensor) -> Tensor:
         return estimate(net, sched, pred, xt, t, own(xt))
     def away(xt:Tensor, t:float|Tensor) -> Tensor:
-        return estimate(guide, sched, pred, xt, t, own(xt))
+        return estimate(weak, sched, pred, xt, t, own(xt))
     if not w:
         return bounded(f, clip, quantile)
     both = labelled_and_not(net, sched, pred, own) if guide is None else None

@@ -55,7 +55,7 @@ def component_labels(
     labels:Tensor|list|None, # classes of the components, or None
     K:int,                   # number of components
 ) -> Tensor: # long (K,), -1 everywhere if there are no classes
-    "The classes 0 .. n_classes-1 of the components, each at least once, or a ValueError"
+    "Classes 0 .. n_classes-1, each at least once, or a ValueError"
     if labels is None:
         return torch.full((K,), -1)
     labels = torch.as_tensor(labels).cpu()
@@ -91,6 +91,7 @@ def components_on(
     parts = means.flatten(1), var, weights.log(), labels
     return Components(*(a.to(device) for a in parts))
 
+# %% ../nbs/80d_mixtures.ipynb #mixtures-draw
 def draw_components(
     weights:Tensor, # shares, float64 (K,)
     labels:Tensor,  # classes, long (K,)
@@ -172,8 +173,9 @@ def legendre(
 def gauss_legendre(
     K:int, # number of nodes
 ) -> tuple[Tensor, Tensor]: # nodes in (-1, 1) and their weights
-    "Gauss-Legendre quadrature: the roots of the Legendre polynomial, by Newton's method"
+    "Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method"
     u = torch.cos(math.pi * (torch.arange(K, 0, -1).double() - 0.25) / (K + 0.5))
+    slope = torch.ones_like(u)
     for _ in range(5):
         p, before = legendre(K, u)
         slope = K * (u * p - before) / (u * u - 1)

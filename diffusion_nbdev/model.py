@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['Units', 'unit_images', 'checked_parts', 'seam', 'guide_net', 'some_weight', 'sample_count', 'first_states',
-           'registered', 'from_start', 'step_options', 'drawing', 'schedule_recipe', 'save_model', 'Model', 'units_of',
-           'built', 'from_card', 'load']
+           'registered', 'step_options', 'drawing', 'schedule_recipe', 'save_model', 'Model', 'units_of', 'built',
+           'from_card', 'load']
 
 # %% ../nbs/07_model.ipynb #7faaf87e
 import dataclasses
 import importlib
-import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +19,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checks import choose, in_range, labels
+from .checks import choose, in_range
+from .classes import labels
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import (
     checked_sizes, file_tensors, fill, find_weights, read_weights, write_safetensors)
 from .guidance import denoiser
 from .recipes import build
-from .sampling import GRIDS, SAMPLERS, SeededNoise, checked_times
+from .sampling import GRIDS, SAMPLERS, SeededNoise
 from .schedules import PREDS, Schedule, diffuse, schedule_from_betas
 
 # %% ../nbs/07_model.ipynb #2f5fad73
@@ -94,9 +94,7 @@ def checked_parts(
     return data
 
 # %% ../nbs/07_model.ipynb #792e4d94
-def seam(
-    model:'Model',
-) -> dict[str, Any]: # what it is called in a message, and its value
+def seam(model:'Model') -> dict[str, Any]: # name in a message -> value
     "What two models must have in common for one to guide the other"
     units = model.data
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
@@ -115,9 +113,7 @@ def guide_net(
     return guide.net
 
 # %% ../nbs/07_model.ipynb #model-states
-def some_weight(
-    net:nn.Module,
-) -> Tensor: # tells device and dtype
+def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
     "A weight of the net; float32 on the CPU for a net without any"
     return next(net.parameters(), torch.empty(0))
 
@@ -173,28 +169,16 @@ def registered(
             importlib.import_module(f'diffusion_nbdev.{chapter}')
     return choose(given, table, what)
 
-def from_start(
-    times:list[float], # falling
-    start:float,       # a time
-) -> list[float]: # falling from `start`
-    "What a grid has below a time, and that time before it"
-    return [start, *(t for t in times if t < start)]
-
 def step_options(
-    sampler:Callable,
-    sched:Schedule,                           # T steps
     n:int|None=None,                          # steps; None: the sampler's own
     times:Callable|str|list|Tensor|None=None, # a grid, its name, or times
     start:float|None=None,                    # the first time; None for T
-) -> dict[str, Any]:
+) -> dict[str, Any]: # without those that are None
     "How many steps and at what times, as a sampler takes them"
     if isinstance(times, str):
         times = registered(times, GRIDS, 'time grid')
-    if start is not None:
-        if n is None and (times is None or callable(times)):
-            n = inspect.signature(sampler).parameters['n'].default
-        n, times = None, from_start(checked_times(sched, n, times), start)
-    return {k: v for k, v in dict(n=n, times=times).items() if v is not None}
+    options = dict(n=n, times=times, start=start)
+    return {k: v for k, v in options.items() if v is not None}
 
 # %% ../nbs/07_model.ipynb #model-draw
 def drawing(
@@ -209,12 +193,13 @@ def drawing(
     **options,             # n, times, eta, ...: passed to the sampler
 ) -> Callable: # draw(first, stop, seen): samples first ... stop - 1, on the CPU
     "Some of the samples, in the data's own units; seen(k) is told how many are done"
-    c = labels(c, num, model.n_classes)
+    given = None if c is None else torch.as_tensor(c)
+    classes = labels(given, num, model.n_classes)
     def draw(first:int, stop:int, seen:Callable) -> Tensor:
         noise, rows = SeededNoise(seed, first), slice(first, stop)
         own = None if x is None else x[rows]
         z = first_states(model, noise, stop - first, own, start)
-        f = denoise(None if c is None else c[rows])
+        f = denoise(None if classes is None else classes[rows])
         states = sampler(f, model.sched, z, noise=noise, **options)
         for k, z in enumerate(states):
             seen(first + len(z) * k // (len(states.times) - 1))
@@ -224,9 +209,7 @@ def drawing(
     return draw
 
 # %% ../nbs/07_model.ipynb #model-file
-def schedule_recipe(
-    sched:Schedule,
-) -> dict: # class_path and init_args
+def schedule_recipe(sched:Schedule) -> dict: # class_path and init_args
     "How a schedule is made again; one without a recipe from its betas"
     if sched.recipe is not None:
         return sched.recipe
@@ -331,7 +314,7 @@ class Model(nn.Module):
         make = registered(sampler, SAMPLERS, 'sampler')
         num = sample_count(self, num, x, start)
         precision = chosen_precision(self.device, self.data.shape, precision)
-        options |= step_options(make, self.sched, n, times, start)
+        options |= step_options(n, times, start)
         def denoise(c):
             return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
         draw = drawing(self, make, denoise, num, seed, c, x, start, **options)

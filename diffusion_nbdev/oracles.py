@@ -28,13 +28,16 @@ from .tables import float64, time_tensor
 
 # %% ../nbs/02_oracles.ipynb #oracles-mixture
 class Mixture:
-    "A mixture of isotropic Gaussians as data, and its exact denoiser $E[x_0 | x_t]$, density and score at every time"
+    """A mixture of isotropic Gaussians as data, and its exact denoiser $E[x_0 | x_t]$
+
+    Density, score and posterior variance of the noisy data at every time come with it.
+    """
     def __init__(self,
         sched:Schedule,                # T steps
         means:Tensor|list,             # centres of the K components, shape (K, *)
-        stds:Tensor|list|float=0.,     # standard deviations, a number or (K,); 0 is a point
-        weights:Tensor|list|None=None, # shares, shape (K,), scaled to sum 1; None for equal ones
-        labels:Tensor|list|None=None,  # classes 0 .. n_classes-1, long (K,), each at least once
+        stds:Tensor|list|float=0.,     # standard deviations, one or (K,); 0 is a point
+        weights:Tensor|list|None=None, # shares, (K,), scaled to sum 1; None: equal
+        labels:Tensor|list|None=None,  # classes 0 .. n_classes-1, (K,), all of them
     ):
         self.sched, self.means = sched, checked_means(means)
         K, self.shape = len(self.means), tuple(self.means.shape[1:])
@@ -62,7 +65,7 @@ class Mixture:
         seed:int=0,                      # equal seeds, equal samples
         c:int|Tensor|None=None,          # class, or long (n,); -1 or None: all classes
         dtype:torch.dtype=torch.float32, # drawn in float64, then cast
-    ) -> tuple[Tensor, Tensor]: # x0 of shape (n, *) and labels, long (n,): -1 where there are none
+    ) -> tuple[Tensor, Tensor]: # x0 (n, *) and labels, long (n,): -1 for none
         "Data: a component by its weight, then a Gaussian draw from it"
         return draw_from(self, n, seed, c, dtype)
 
@@ -96,7 +99,7 @@ class Mixture:
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # shape (B, *), in xt's dtype
-        "$\\mathrm{Var}[x_0 | x_t]$, coordinate by coordinate: what no denoiser can know"
+        "$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know"
         return answered(self, posterior_variance, xt, t, c).reshape(xt.shape)
 
 # %% ../nbs/02_oracles.ipynb #325285d3
@@ -122,7 +125,7 @@ def steady_matmul(
     a:Tensor, # shape (n, m)
     b:Tensor, # shape (m, k)
 ) -> Tensor: # shape (n, k)
-    "a @ b, b filled up to whole vector registers: each row's rounding is its own affair"
+    "a @ b, so that the rounding of a row does not depend on the other rows"
     k = b.shape[1]
     return (a @ F.pad(b, (0, -k % 16)))[:, :k]
 
@@ -134,7 +137,10 @@ def distance2(
     "Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$"
     D = means.shape[1]
     if D <= 16:
-        return sum((x[:, d, None] - signal * means[:, d]) ** 2 for d in range(D))
+        total = (x[:, :1] - signal * means[:, 0]) ** 2
+        for d in range(1, D):
+            total = total + (x[:, d, None] - signal * means[:, d]) ** 2
+        return total
     centre = means.mean(0)
     x, means = x - signal * centre, means - centre
     squares = signal ** 2 * (means * means).sum(1)
@@ -170,6 +176,7 @@ def level_at(
     prior = parts.log_weights - 0.5 * D * (2 * math.pi * var_t).log()
     return Level(signal, noise, var_t, prior)
 
+# %% ../nbs/02_oracles.ipynb #oracles-evidence
 def evidence(
     x:Tensor,         # n states as rows, float64 (n, D)
     c:Tensor,         # their classes, long (n,); -1: all classes
@@ -191,7 +198,7 @@ def blocks(
     t:float|Tensor,    # time(s) in 0..T
     c:int|Tensor|None, # class or classes
 ) -> Iterator[Evidence]:
-    "The states in blocks of equally many rows: their number depends on the mixture alone"
+    "The states in blocks of rows, whose number depends on the mixture alone"
     x = state_rows(xt, mixture.shape)
     B, device = len(x), x.device
     c = label_tensor(c, mixture.n_classes, B).to(device)
@@ -206,6 +213,7 @@ def blocks(
             level = level_at(mixture.sched, block_of(t, i, n), parts, n)
         yield evidence(block_of(x, i, n), block_of(c, i, n, -1), level, parts)
 
+# %% ../nbs/02_oracles.ipynb #oracles-answered
 def answered(
     mixture:Mixture,                    # K components
     answer:Callable[[Evidence], Tensor],# what is asked about n states: (n, ...)
@@ -241,7 +249,7 @@ def blend(
 def posterior_mean(
     block:Evidence, # n states
 ) -> Tensor: # shape (n, D)
-    "$E[x_0 | x_t]$: the mean of the components' lines; x_t itself where there is no noise"
+    "$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise"
     signal, noise, var_t, _ = block.level
     b = signal * block.parts.var / var_t
     r = block.logit.softmax(1)
@@ -254,7 +262,7 @@ def gaussian_oracle(
     mean:Tensor|list|float=0., # a number (then D = 1) or shape (*)
     std:float=1.,              # standard deviation, the same in every direction
 ) -> Mixture:
-    "The perfect denoiser of $\\mathcal N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one"
+    "The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one"
     mean = float64(mean)
     return Mixture(sched, mean.reshape(1, *(mean.shape or (1,))), std)
 
@@ -339,7 +347,10 @@ def swissroll_oracle(
     mean:Tensor|list|float=0., # the oracle works on (x - mean) / std: a number or (2,)
     std:float=1.,              # one number, so that the components stay round
 ) -> Mixture:
-    "The Swiss roll of scikit-learn in the plane: $\\theta(\\cos\\theta, \\sin\\theta)$, $\\theta = 1.5\\pi(1 + 2u)$, plus noise"
+    """The Swiss roll of scikit-learn in the plane
+
+    $\\theta(\\cos\\theta, \\sin\\theta)$ with $\\theta = 1.5\\pi(1 + 2u)$, plus noise.
+    """
     in_range('noise', noise, 0.02, 100)
     in_range('scaling', scaling, 0, 1e6, inside=True)
     in_range('std', std, 0, 1e6, inside=True)
@@ -358,12 +369,12 @@ def dataset_oracle(
     points:Tensor|list,           # the data, shape (K, *)
     labels:Tensor|list|None=None, # their classes, long (K,)
 ) -> Mixture:
-    "The perfect denoiser of a finite data set: its posterior mean is a weighted mean of the data"
+    "The perfect denoiser of a finite data set: a weighted mean of the data"
     return Mixture(sched, points, 0., labels=labels)
 
 # %% ../nbs/02_oracles.ipynb #5963b637
 class OracleNet(nn.Module):
-    "A network without parameters that answers as a perfectly trained one would, $p\\,\\hat x_0 + q\\,\\hat\\epsilon$"
+    "A net without parameters that answers as a perfectly trained one would"
     def __init__(self,
         oracle:Mixture, # the data
         pred:str='v',   # parameterisation of the answer: a key of PREDS

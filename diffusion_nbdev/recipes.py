@@ -25,7 +25,7 @@ RECORDED: dict[str, Callable] = {}
 def plain(
     x:Any, # an argument of a maker
 ) -> Any:
-    "An argument as JSON would have it: numbers of a tensor, the recipe of a recorded thing"
+    "An argument as JSON would have it, a recorded thing as its recipe"
     if torch.is_tensor(x):
         return x.tolist()
     if hasattr(x, 'recipe'):
@@ -46,14 +46,19 @@ def recipe_of(
     arguments = {name: plain(value) for name, value in call.arguments.items()}
     return dict(class_path=path, init_args=arguments)
 
+# %% ../nbs/81_recipes.ipynb #recipes-recorded
 def recorded(
     maker:_Maker, # a class, or a function whose result has room for a `recipe`
 ) -> _Maker:
     "Decorator: what `maker` makes remembers the call as `recipe`"
     path = f'{maker.__module__}.{maker.__qualname__}'
-    make = recorded_class if inspect.isclass(maker) else recorded_function
-    RECORDED[path] = make(maker, path, inspect.signature(maker))
-    return cast(_Maker, RECORDED[path])
+    signature = inspect.signature(maker)
+    if inspect.isclass(maker):
+        made = recorded_class(maker, path, signature)
+    else:
+        made = recorded_function(maker, path, signature)
+    RECORDED[path] = made
+    return cast(_Maker, made)
 
 # %% ../nbs/81_recipes.ipynb #recipes-kinds
 def recorded_class(
@@ -113,6 +118,7 @@ def find_maker(
     refused = 'is not one of this package or torch.nn: refused unless trusted'
     raise ValueError(f'class_path {path!r} {refused}')
 
+# %% ../nbs/81_recipes.ipynb #recipes-is
 def is_recipe(
     x:Any, # anything that JSON can hold
 ) -> bool:
@@ -125,7 +131,7 @@ def build(
     recipe:dict[str, Any], # class_path and init_args, as `recorded` writes them
     trust:bool=False,      # allow any class that can be imported?
 ) -> Any: # the thing the recipe describes
-    "Make again what a recipe describes, from recorded makers and `torch.nn` unless trusted"
+    "Make again what a recipe describes, from recorded makers and `torch.nn` only"
     if not is_recipe(recipe):
         what = 'must be a dict with class_path and init_args'
         raise ValueError(f'recipe {str(recipe)[:80]!r}: {what}')

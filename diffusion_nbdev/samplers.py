@@ -70,7 +70,7 @@ def line_ahead(
     h:float,           # length of the step in lambda; infinite into t = 0
     before:float,      # length of the step before
 ) -> Tensor: # shape (B, *)
-    "Mean over a step of the line through the last two estimates, halfway at the farthest"
+    "Mean over a step of the line through two estimates, continued halfway at most"
     if old is None or h == math.inf:
         return x0
     return x0 + min(h / (2 * before), 1) * (x0 - old)
@@ -120,7 +120,7 @@ def dpmpp_2s(
     sched:Schedule,    # T steps
     x:Tensor,          # starting noise, shape (B, *)
     times:list[float], # times to visit, falling
-    ahead:str='mean',  # where it looks: mean, the centre of the weight; half, as published
+    ahead:str='mean',  # where it looks: the weight's centre; or half, as published
 ) -> States: # x_T ... x_0
     """DPM-Solver++ with a look ahead into each step, algorithm 1 of Lu et al. 2022b
 
@@ -162,7 +162,7 @@ def mean_weights(
     return np.linalg.solve(powers, wanted).tolist()
 
 def mean_over(
-    at:list[float],     # where values are known: distances in lambda from the step's start
+    at:list[float],     # where values are known, in lambda from the step's start
     seen:list[Tensor],  # these values, shape (B, *)
     h:float,            # length of the step in lambda
     **options,          # sign, exact: see `mean_weights`
@@ -338,8 +338,10 @@ def heun(
             if mean == 'x0':
                 there = a * x + b * mean_over([0., h], [x0, x0_s], h, exact=True)
             else:
-                change = (x - at_t[0] * x0) / at_t[1] - (there - at_s[0] * x0_s) / at_s[1]
-                there = there + at_s[1] * math.expm1(h) / 2 * change
+                (signal_t, noise_t), (signal_s, noise_s) = at_t, at_s
+                eps = (x - signal_t * x0) / noise_t
+                eps_s = (there - signal_s * x0_s) / noise_s
+                there = there + noise_s * math.expm1(h) / 2 * (eps - eps_s)
         x = yield there
 
 # %% ../nbs/12_samplers.ipynb #8961f84d
@@ -356,9 +358,9 @@ def deis(
     Third order, one call a step."""
     x = yield x
     level, at, seen = levels(sched, times), [], []
-    for (t, s, h, a, b), at_t, (_, noise_s) in zip(legs(sched, times), level, level[1:]):
+    for (t, s, h, a, b), now, (_, noise_s) in zip(legs(sched, times), level, level[1:]):
+        signal_t, noise_t = now
         x0 = f(x, t)
-        signal_t, noise_t = at_t
         at, seen = [*at[-2:], 0.], [*seen[-2:], (x - signal_t * x0) / noise_t]
         if s > 0 and len(seen) == 1:
             x0 = first_mean(f, sched, x, x0, t, s, first)
@@ -423,7 +425,7 @@ def slope(
     z:Tensor,       # states divided by hypot(signal, noise), shape (B, *)
     lam:float,      # log(signal/noise), not below the schedule's last
 ) -> Tensor: # dz / dlam, shape (B, *)
-    "Right-hand side of the probability-flow ODE in lambda, eq. (13) of Song et al. 2021b"
+    "Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda"
     t = sched.t_at(2 * lam).item()
     signal, noise = levels(sched, [t])[0]
     size = math.hypot(signal, noise)

@@ -428,11 +428,13 @@ def public_doc(
 ) -> str:
     "A sampler's text, with the meaning of all its arguments"
     common = inspect.signature(Sampler.__call__).parameters
+    own = re.split(r'\n(?:Arguments|Returns):', inspect.cleandoc(make.__doc__ or ''))[0]
     homes = ((k, Sampler.__call__ if k in common else make) for k in sig.parameters)
     lines = [f'    {name}: {beside(home, name)}' for name, home in homes]
-    ends = ['Yields the states from the first time to the last. ValueError for a wrong',
-            'argument, and, on the way, for an answer of another shape or not finite.']
-    return '\n'.join([make.__doc__ or '', '', *lines, '', *ends])
+    ends = ['Returns: a `Run` over the states, from the first time to the last. ValueError',
+            '    for a wrong argument, and, on the way, for an answer of another shape',
+            '    or one that is not finite.']
+    return '\n'.join([own.rstrip(), '', 'Arguments:', *lines, '', *ends])
 
 # %% ../nbs/83_sampling.ipynb #sampler-call
 def check_inputs(

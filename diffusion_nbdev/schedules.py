@@ -70,7 +70,7 @@ class Path(NamedTuple):
     signal: Callable[[Tensor], Tensor]
     noise: Callable[[Tensor], Tensor]
 
-# noise / (signal + noise) is a sigmoid: of -log_snr / 2, the logarithm of noise / signal
+# on a flow: r / (1 + r) is the sigmoid of log r, which is -log_snr / 2
 PATHS = dict(
     vp   = Path(lambda x: x.sigmoid().sqrt(), lambda x: (-x).sigmoid().sqrt()),
     ve   = Path(torch.ones_like,              lambda x: (-x / 2).exp()),
@@ -129,7 +129,7 @@ class Schedule(nn.Module):
         return high + low
 
     def gap(self, t:float|Tensor, s:float|Tensor) -> Tensor:
-        "log-SNR at t minus that at s: for an earlier s, the log of the SNR a step keeps"
+        "log-SNR at t minus that at s, below 0 for an earlier s: what a step loses"
         return log_snr_gap(self, t, s)
 
     def t_at(self, log_snr:float|Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class Schedule(nn.Module):
         return self.log_snr(t).exp()
 
     def beta(self, t:float|Tensor) -> Tensor:
-        "$1 - \\bar\\alpha_t / \\bar\\alpha_{t-1}$, eq. (2) of Ho et al. 2020; on vp only"
+        "$1 - \\bar\\alpha_t / \\bar\\alpha_{t-1}$ (Ho et al. 2020, eq. 2); on vp only"
         return beta_at(self, t)
 
 # %% ../nbs/01_schedules.ipynb #8d5f48f3
@@ -169,14 +169,17 @@ def from_log_alpha_bar(
 def schedule_from_betas(
     betas:Tensor|list[float], # variances beta_1 ... beta_T, strictly between 0 and 1
 ) -> Schedule:
-    "The schedule whose step from t-1 to t adds variance beta_t, eqs. (2) and (4) of Ho et al. 2020"
+    """The schedule whose step from t-1 to t adds variance beta_t
+
+    Ho et al. 2020, eqs. (2) and (4).
+    """
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 1:
         rule = 'must be (T,) with T of at least 1'
         raise ValueError(f'betas has shape {tuple(betas.shape)}: {rule}')
     bad = ~((betas > 0) & (betas < 1))
     if bad.any():
-        k = bad.nonzero()[0].item()
+        k = int(bad.nonzero()[0])
         rule = 'betas must lie strictly between 0 and 1'
         raise ValueError(f'beta_{k + 1} = {betas[k]:g}: {rule}')
     return from_log_alpha_bar(torch.log1p(-betas).cumsum(0))
@@ -200,6 +203,7 @@ def ends_for(
         raise ValueError(f'T = {T}: {what}; T must be at least {least}')
     return beta_1 * 1000 / T, last
 
+# %% ../nbs/01_schedules.ipynb #schedules-linear
 @recorded
 def linear_schedule(
     T:int=1000,         # number of steps
@@ -263,7 +267,10 @@ def sigmoid_schedule(
     tau:float=1.,         # temperature: larger is flatter
     beta_max:float=0.999, # betas are cut here
 ) -> Schedule:
-    "alpha_bar as a logistic curve stretched to run from 1 to 0, Jabri et al. 2022; in this form algorithm 1 of Chen 2023"
+    """alpha_bar as a logistic curve, stretched to run from 1 to 0
+
+    Jabri et al. 2022; in this form algorithm 1 of Chen 2023.
+    """
     in_range('tau', tau, 0, 1e6, inside=True)
     check_rising(start, end)
     def logistic(x):
@@ -301,8 +308,8 @@ def like(
 ) -> Tensor: # a in x's dtype, broadcastable over (B, *): one number, or on x's device
     "One coefficient per sample, shaped and cast to multiply `x`"
     if a.ndim > 1 or (a.ndim == 1 and len(a) not in (1, len(x))):
-        rule = f'must be (), (1,) or ({len(x)},)'
-        raise ValueError(f'times of shape {tuple(a.shape)} for {len(x)} samples: {rule}')
+        rule = f'for {len(x)} samples: must be (), (1,) or ({len(x)},)'
+        raise ValueError(f'times of shape {tuple(a.shape)} {rule}')
     a = a.to(x.dtype)
     if a.numel() == 1:
         a = a.reshape(())
@@ -350,7 +357,7 @@ def x0_from(
     sched:Schedule,   # T steps
     xt:Tensor,        # state at time t, shape (B, *)
     out:Tensor,       # the net's answer, shape (B, *)
-    t:float|Tensor,   # time(s) in 0..T, shape (), (1,) or (B,); at t = 0 the answer is x_t itself
+    t:float|Tensor,   # time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
     pred:str='v',     # what the net predicts: a key of PREDS
 ) -> Tensor: # x0_hat, shape (B, *)
     "The clean data that a net's answer implies"

@@ -20,7 +20,7 @@ from .devices import finest
 def time_tensor(
     t:float|Tensor, # time(s) in 0..T
     T:int,          # the last time
-) -> Tensor: # the same times, long or float64: a tensor where it is, a number on the CPU
+) -> Tensor: # long or float64: a tensor where it is, a number on the CPU
     "Times as a tensor, or a ValueError that names the one outside 0..T"
     if not torch.is_tensor(t):
         in_range('time t', t, 0, T)
@@ -82,7 +82,7 @@ def interpolated(
 
 # %% ../nbs/80c_tables.ipynb #schedules-table
 def float64(
-    x:Tensor|list|float, # numbers
+    x:Tensor|list[float]|float, # numbers
 ) -> Tensor: # on the CPU
     "Numbers in float64; Python's own must not pass through float32"
     if torch.is_tensor(x):
@@ -98,7 +98,8 @@ def checked_table(
         rule = 'must be (T+1,) with T of at least 1'
         raise ValueError(f'log_snr has shape {tuple(table.shape)}: {rule}')
     if table[0] != math.inf:
-        raise ValueError(f'log_snr[0] = {table[0]:g}: must be inf, time 0 is clean data')
+        rule = 'must be inf, time 0 is clean data'
+        raise ValueError(f'log_snr[0] = {table[0]:g}: {rule}')
     if not (table[1:].isfinite().all() and (table.diff() < 0).all()):
         raise ValueError('log_snr must be finite from time 1 on and strictly falling')
     return table

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import choose, in_range, label_tensor
+from .checks import choose, in_range
+from .classes import checked_labels
 from .files import first_difference
 from .recipes import recorded
 
@@ -59,11 +60,11 @@ def label_rows(
     "Rows of the table of labels, or a ValueError for a label that does not exist"
     if c is None:
         return torch.zeros(1, dtype=torch.long, device=device)
-    c = torch.as_tensor(c)
-    # a graph that is traced cannot look at values, and on a GPU to look is to wait
-    if c.device.type == 'cpu' and not torch.compiler.is_compiling():
-        c = label_tensor(c, n_classes, 1 if c.numel() == 1 else B)
-    return c.to(device).long().reshape(-1) + 1
+    c = checked_labels(
+        c, B, n_classes, dtype='labels c have dtype {dtype}: must be whole numbers',
+        shape='labels c have shape {shape}: must be (), (1,) or ({B},), '
+              'one for each sample or for all')
+    return c.to(device).reshape(-1) + 1
 
 # %% ../nbs/03_unet.ipynb #unet-embedding
 class Embedding(nn.Module):
@@ -88,7 +89,7 @@ class Embedding(nn.Module):
         c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
         B:int,             # number of samples
     ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
-        weight = self.time[0].weight
+        weight = next(self.time.parameters())
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
         if self.n_classes:
@@ -135,11 +136,11 @@ NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 
 # %% ../nbs/03_unet.ipynb #3ae38ab2
 def zero(
-    layer:nn.Module, # a layer with weight and bias
+    layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
 ) -> nn.Module: # the same layer
     "Start at zero: the layer answers 0 until it has learnt something"
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for p in layer.parameters():
+        nn.init.zeros_(p)
     return layer
 
 class ResBlock(nn.Module):
@@ -294,8 +295,14 @@ def down_and_up(
     return h
 
 # %% ../nbs/03_unet.ipynb #unet-checks
-def check_unet(in_channels:int, out_channels:int, channels:Sequence[int],
-               blocks:int, patch:int, dropout:float):
+def check_unet(
+    in_channels:int,        # of the images, 1 to 4
+    out_channels:int,       # of the answer, 1 or more
+    channels:Sequence[int], # of each level, one to five of them
+    blocks:int,             # in a level, 1 or more
+    patch:int,              # side of a patch, 1 to 4
+    dropout:float,          # in [0, 1)
+) -> None:
     "ValueError for arguments of which no U-Net can be made"
     in_range('in_channels', in_channels, 1, 4, whole=True)
     in_range('patch', patch, 1, 4, whole=True)
@@ -311,9 +318,9 @@ def check_unet(in_channels:int, out_channels:int, channels:Sequence[int],
         raise ValueError(f'dropout = {dropout}: must be at least 0 and less than 1')
 
 def check_images(
-    xt:Tensor,
+    xt:Tensor,    # of any shape
     channels:int, # that there must be
-):
+) -> None:
     "ValueError for anything but images of that many channels, 4 to 64 pixels a side"
     if xt.ndim != 4 or xt.shape[1] != channels:
         rule = f'must be (B, {channels}, H, W)'
@@ -331,7 +338,7 @@ class UNet(nn.Module):
         in_channels:int=1,          # channels of the images, 1 to 4
         channels:Sequence[int]=(32, 64, 128), # of each level, from the top down
         blocks:int=1,               # residual blocks a level, on each side
-        n_classes:int=0,            # labels 0 .. n_classes-1, null label -1; 0: no labels
+        n_classes:int=0,            # labels 0 .. n_classes-1, null label -1; 0: none
         patch:int=1,                # patches of this side become channels
         attention:bool=True,        # self-attention at the bottom?
         heads:int|None=None,        # of attention, see `Attention`
@@ -350,15 +357,16 @@ class UNet(nn.Module):
         self.in_channels, self.patch = in_channels, patch
         self.n_classes, self.skip = n_classes, skip
         self.embed = Embedding(emb_dim, n_classes)
-        made = dict(blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
+        level = functools.partial(
+            stages, blocks=blocks, emb_dim=emb_dim, norm=norm, dropout=dropout)
         top, low, steps = channels[0], channels[-1], list(zip(channels, channels[1:]))
         self.start = nn.Conv2d(in_channels * patch ** 2, top, 3, padding=1)
-        self.left = stages([(a, a) for a, b in steps], **made)
+        self.left = level([(a, a) for a, b in steps])
         self.down = nn.ModuleList(nn.Conv2d(*ab, 3, 2, 1) for ab in steps)
-        self.middle = stages([(low, low), (low, low)], **made)
+        self.middle = level([(low, low), (low, low)])
         self.attention = Attention(low, heads, norm) if attention else nn.Identity()
         self.up = nn.ModuleList(up(b, a) for a, b in steps)
-        self.right = stages([(wider * a, a) for a, b in steps], **made)
+        self.right = level([(wider * a, a) for a, b in steps])
         self.norm = choose(norm, NORMS, 'norm')(top)
         self.out = zero(nn.Conv2d(top, out_channels * patch ** 2, 3, padding=1))
 
@@ -368,15 +376,14 @@ class UNet(nn.Module):
         c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
     ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
         check_images(xt, self.in_channels)
-        e = self.embed(t, c, len(xt))
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
-        h = self.out(F.silu(self.norm(down_and_up(self, h, e))))
-        h = F.pixel_shuffle(h, self.patch)
+        h = down_and_up(self, h, self.embed(t, c, len(xt)))
+        h = F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 
 # %% ../nbs/03_unet.ipynb #unet-grow
 def answers_its_input(
-    block:nn.Module,
+    block:nn.Module, # any part of a net
 ) -> bool:
     "Is it a residual block that hands its input through, as it starts?"
     if not isinstance(block, ResBlock) or not isinstance(block.way, nn.Identity):
