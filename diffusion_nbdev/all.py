@@ -18,6 +18,8 @@ from .guidance import denoiser
 from .judge import frechet, kid, score_images
 from .metrics import (
     METRICS, energy_distance, floor_of, score_points, sliced_w2)
+
+# %% ../nbs/92_all.ipynb #all-more
 from .model import Model, Units, load, unit_images
 from .oracles import (
     Mixture, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)

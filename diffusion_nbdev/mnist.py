@@ -16,31 +16,57 @@ from .judge import digit_features, frechet, load_extractor
 
 # %% ../nbs/10_mnist.ipynb #78007284
 def multiply_adds(
-    net,       # net(xt, t, c)
+    net,         # net(xt, t, c)
     side:int=28, # pixels of a side
 ) -> int: # of convolutions and matrix products, for one image
-    "Work of one network call on one image, counted while it runs"
-    x = torch.zeros(1, net.in_channels, side, side)
-    with FlopCounterMode(display=False) as counter, torch.no_grad(): net(x, torch.ones(1, dtype=torch.long))
+    """Work of one network call on one image, counted while it runs
+
+    Arguments:
+        net: net(xt, t, c)
+        side: pixels of a side
+    Returns: of convolutions and matrix products, for one image
+    """
+    x, t = torch.zeros(1, net.in_channels, side, side), torch.ones(1, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): net(x, t)
     return counter.get_total_flops() // 2
 
 # %% ../nbs/10_mnist.ipynb #1eb5ae7e
 class SampleScores(L.Callback):
-    "Fréchet distance and accuracy of samples of the averaged weights, logged every few epochs; of MNIST alone, whose judge is shipped"
+    "Scores of samples of the averaged weights, every few epochs; of MNIST alone"
     def __init__(self,
-        every:int=5,  # epochs between two measurements
-        num:int=500,  # samples
-        n:int=20,     # steps of DDIM
-    ): self.every, self.num, self.n = in_range('every', every, 1, whole=True), in_range('num', num, 10, 10_000, whole=True), in_range('n', n, 1, whole=True)
+        every:int=5, # epochs between two measurements
+        num:int=500, # samples
+        n:int=20,    # steps of DDIM
+    ):
+        """
+        Arguments:
+            every: epochs between two measurements
+            num: samples
+            n: steps of DDIM
+        """
+        self.every = in_range('every', every, 1, whole=True)
+        self.num = in_range('num', num, 10, 10_000, whole=True)
+        self.n = in_range('n', n, 1, whole=True)
 
     def on_train_epoch_end(self, trainer, pl_module):
         model = _average(trainer, pl_module)
-        if model.data.name != 'mnist' or (trainer.current_epoch + 1) % self.every or not trainer.is_global_zero: return
-        c = torch.arange(self.num) % model.n_classes if model.n_classes else None
-        judge = load_extractor()
+        due = (trainer.current_epoch + 1) % self.every == 0
+        if model.data.name != 'mnist' or not due or not trainer.is_global_zero: return
+        # looking changes nothing: the generator goes on where it was
         state = torch.get_rng_state()
-        f = digit_features(judge.net, model.generate(n=min(self.n, model.sched.T), num=self.num, c=c).clamp(0, 1))
+        found = self.scores(model)
         torch.set_rng_state(state)
-        found = dict(frechet=frechet(f, judge.held_out)) # real training images: the test images are kept for the end
-        if c is not None: found['accuracy'] = (judge.classes(f) == c).double().mean().item()
         for logger in trainer.loggers: logger.log_metrics(found, trainer.global_step)
+
+    # Fréchet distance, and accuracy if the net knows classes
+    def scores(self, model) -> dict[str, float]:
+        c = torch.arange(self.num) % model.n_classes if model.n_classes else None
+        x = model.generate(n=min(self.n, model.sched.T), num=self.num, c=c)
+        judge = load_extractor()
+        features = digit_features(judge.net, x.clamp(0, 1))
+        # real training images: the test images are kept for the end
+        found = dict(frechet=frechet(features, judge.held_out))
+        if c is not None:
+            right = judge.classes(features) == c
+            found['accuracy'] = right.double().mean().item()
+        return found

@@ -119,33 +119,59 @@ def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02,
                             device='cpu', threads=torch.get_num_threads(), hyperparameters=dict(batch_size=batch, lr=lr, decay='one cycle', weight_decay=weight_decay,
                             augmentation='10 degrees, 10 % of size, 2 pixels', precision='bfloat16 autocast'))
 
+ABOUT = (
+    'Classifier of digits, with its features of the real MNIST test images (the '
+    'reference) and of held-out training images (the floor). For judging only: no '
+    'weights are picked by it.')
+
+def judge_tensors(net, c, held_out, test):
+    "What the file of a judge holds: weights, features of real images, and their labels"
+    import torch
+    from diffusion_nbdev.judge import digit_features
+    tensors = {f'net.{k}': v.contiguous() for k, v in net.state_dict().items()}
+    for name, (images, labels) in dict(test=test, held_out=held_out).items():
+        tensors[name] = digit_features(net, images / 255).half()
+        tensors[f'{name}_labels'] = labels.to(torch.uint8)
+    seen = torch.cat([c, held_out[1]])
+    return {**tensors, 'counts': torch.bincount(seen, minlength=10)}
+
+def judge_metrics(ex):
+    "How well a judge reads, and what real images score"
+    floors = {}
+    for n in (1000, 2000, 5000, 10_000):
+        floors[n] = {m: sum(v) / len(v) for m, v in ex.floor(n).items()}
+    return dict(accuracy=ex.accuracy(ex.test, ex.test_labels),
+                accuracy_held_out=ex.accuracy(ex.held_out, ex.held_out_labels),
+                floors=floors)
+
 def digit_classifier(data, seed):
-    "Train, take features of real images, measure floors; net, features and card in one file."
+    "Train, take features of real images, measure floors; all in one file"
     import importlib.metadata
-    import safetensors.torch, torch
-    from diffusion_nbdev import metrics, model
+    from diffusion_nbdev.files import WEIGHTS, digest, whole_file, write_safetensors
+    from diffusion_nbdev.judge import from_tensors
     from diffusion_nbdev.pictures import MNISTData
     mnist = MNISTData(data_dir=data, held_out=1 / 6, seed=seed)
     mnist.prepare_data()
     mnist.setup()
-    (x, c), held_out, test = (mnist._rows[part] for part in ('train', 'val', 'test'))
+    parts = {part: mnist._rows[part] for part in ('train', 'val', 'test')}
+    parts['held_out'] = parts.pop('val')
+    x, c = parts['train']
     net, training = train_digits(x, c, seed)
-    tensors = {f'net.{k}': v.contiguous() for k, v in net.state_dict().items()}
-    for name, (images, labels) in dict(test=test, held_out=held_out).items():
-        tensors[name] = metrics.digit_features(net, images / 255).half()
-        tensors[f'{name}_labels'] = labels.to(torch.uint8)
-    tensors['counts'] = torch.bincount(torch.cat([c, held_out[1]]), minlength=10)
-    ex = metrics.Extractor(net, *(tensors[k].float() if tensors[k].is_floating_point() else tensors[k].long() for k in ('test', 'test_labels', 'held_out', 'held_out_labels', 'counts')))
-    right = lambda part: (ex.classes(getattr(ex, part)) == getattr(ex, f'{part}_labels')).double().mean().item()
-    floors = {n: {m: sum(v) / len(v) for m, v in ex.floor(n).items()} for n in (1000, 2000, 5000, 10_000)}
-    card = dict(format=model.FORMAT, package=model._version(), net=net.recipe, pred='the digit',
-                about='Classifier of digits, with its features of the real MNIST test images (the reference) and of held-out training images (the floor). For judging only: no weights are picked by it.',
-                data=dict(name='mnist', train=len(x), held_out=len(held_out[1]), test=len(test[1]), split_seed=seed, sha256={part: model.digest(dict(x=a, c=b)) for part, (a, b) in dict(train=(x, c), held_out=held_out, test=test).items()}),
-                training={**training, 'versions': {k: importlib.metadata.version(k) for k in ('torch', 'torchvision', 'numpy')}, 'command': 'python tools/ship.py digit_classifier'},
-                metrics=dict(accuracy=right('test'), accuracy_held_out=right('held_out'), floors=floors), sha256=model.digest(tensors))
-    path = model.WEIGHTS/'digit_classifier.safetensors'
-    with model.whole_file(path) as beside: beside.write_bytes(safetensors.torch.save(tensors, metadata=dict(card=json.dumps(card))))
-    with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(card, indent=1) + '\n')
+    tensors = judge_tensors(net, c, parts['held_out'], parts['test'])
+    digests = {part: digest(dict(x=a, c=b)) for part, (a, b) in parts.items()}
+    sizes = {part: len(labels) for part, (_, labels) in parts.items()}
+    versions = {k: importlib.metadata.version(k)
+                for k in ('torch', 'torchvision', 'numpy')}
+    card = dict(
+        net=net.recipe, pred='the digit', about=ABOUT,
+        data=dict(name='mnist', **sizes, split_seed=seed, sha256=digests),
+        training=dict(training, versions=versions,
+                      command='python tools/ship.py digit_classifier'),
+        metrics=judge_metrics(from_tensors(net, tensors, {})))
+    path = WEIGHTS/'digit_classifier.safetensors'
+    card = write_safetensors(path, tensors, card)
+    with whole_file(path.with_suffix('.json')) as beside:
+        beside.write_text(json.dumps(card, indent=1) + '\n')
     print(json.dumps(card['metrics'], indent=1))
     return path
 
@@ -158,6 +184,7 @@ def main():
     args = p.parse_args()
     if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
     from diffusion_nbdev import model
+    from diffusion_nbdev.files import WEIGHTS, whole_file
     from diffusion_nbdev.cli.main import main as cli
     runs = args.run or []
     for line in commands(args.name) if args.run is None else []:
@@ -169,8 +196,8 @@ def main():
     if half: m.net.half().float()                                                # as it will be read
     from diffusion_nbdev.swissroll import swissroll
     scores = judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll' else judge_images(m, JUDGED[args.name])
-    path = m.save(model.WEIGHTS/f'{args.name}.safetensors', half=half, training=training_facts(models, args.name, args.data), metrics=scores)
-    with model.whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
+    path = m.save(WEIGHTS/f'{args.name}.safetensors', half=half, training=training_facts(models, args.name, args.data), metrics=scores)
+    with whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
     print(path)
 
 if __name__ == '__main__': main()
