@@ -39,7 +39,12 @@ def averaged_model(
     trainer:Any,   # a Lightning Trainer
     pl_module:Any, # a LitDiffusion
 ) -> Model:
-    "The model with the averaged weights; the live one if there is no average"
+    """The model with the averaged weights; the live one if there is no average
+
+    Arguments:
+        trainer: a Lightning Trainer
+        pl_module: a LitDiffusion
+    """
     for callback in trainer.callbacks:
         average = getattr(callback, 'averaged', None)
         # during a validation the two have changed places
@@ -56,7 +61,15 @@ def log_picture(
     picture:Tensor,  # uint8 (H, W, 3)
     step:int,        # optimiser step
 ) -> bool: # whether the logger could take it
-    "Hand a picture to a logger"
+    """Hand a picture to a logger
+
+    Arguments:
+        logger: a TensorBoard or MLflow logger
+        name: of the picture
+        picture: uint8 (H, W, 3)
+        step: optimiser step
+    Returns: whether the logger could take it
+    """
     book:Any = getattr(logger, 'experiment', None)
     if hasattr(logger, 'run_id'):
         path = f'{name}/{step:06d}.png'
@@ -69,7 +82,12 @@ def log_picture(
 def points_picture(
     x:Tensor, # points (B, d); one coordinate is drawn on a line
 ) -> Tensor: # uint8 (H, W, 3)
-    "A picture of points, made without touching pyplot's state"
+    """A picture of points, made without touching pyplot's state
+
+    Arguments:
+        x: points (B, d); one coordinate is drawn on a line
+    Returns: uint8 (H, W, 3)
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from diffusion_nbdev.plots import show_points
@@ -86,7 +104,14 @@ def sample_picture(
     num:int,     # samples; of points, thirty times as many
     n:int,       # steps of DDIM
 ) -> Tensor: # uint8 (H, W, 3)
-    "A picture of samples, class after class; the generator stays where it was"
+    """A picture of samples, class after class; the generator stays where it was
+
+    Arguments:
+        model: whose samples are drawn
+        num: samples; of points, thirty times as many
+        n: steps of DDIM
+    Returns: uint8 (H, W, 3)
+    """
     from diffusion_nbdev.plots import image_grid
     n, points = min(n, model.sched.T), len(model.data.shape) == 1
     state = torch.get_rng_state()
@@ -106,6 +131,12 @@ class SamplePictures(L.Callback):
         num:int=64,   # samples in one (points: thirty times as many)
         n:int=20,     # steps of DDIM
     ):
+        """
+        Arguments:
+            every: epochs between two pictures
+            num: samples in one (points: thirty times as many)
+            n: steps of DDIM
+        """
         self.every = int(in_range('every', every, 1, whole=True))
         self.num = int(in_range('num', num, 1, whole=True))
         self.n = int(in_range('n', n, 1, whole=True))
@@ -123,7 +154,12 @@ class SamplePictures(L.Callback):
 def run_folder(
     trainer:Any, # a Lightning Trainer
 ) -> Path|None: # None where nothing is written
-    "The folder of one run; some loggers have one folder for all runs"
+    """The folder of one run; some loggers have one folder for all runs
+
+    Arguments:
+        trainer: a Lightning Trainer
+    Returns: None where nothing is written
+    """
     for callback in trainer.callbacks:
         # its checkpoints are in a folder of their own in there
         if isinstance(callback, LastCheckpoint) and callback.dirpath:
@@ -136,7 +172,14 @@ def training_facts(
     how:str,           # it ended
     start:float,       # when it began, by `time.perf_counter`
 ) -> dict[str, Any]:
-    "What a card says about a training"
+    """What a card says about a training
+
+    Arguments:
+        trainer: at the end of a training
+        pl_module: a LitDiffusion
+        how: it ended
+        start: when it began, by `time.perf_counter`
+    """
     versions = dict(torch=str(torch.__version__), lightning=version('lightning'))
     return dict(how=how, seed=pl_module.hparams.seed, steps=trainer.global_step,
                 epochs=trainer.current_epoch,

@@ -18,14 +18,23 @@ _SHAPE = 'labels of shape {shape} for {B} samples: must be () or ({B},)'
 def are_whole(
     x:Tensor, # of any type
 ) -> bool:
-    "Are these whole numbers, neither real, complex nor boolean?"
+    """Are these whole numbers, neither real, complex nor boolean?
+
+    Arguments:
+        x: of any type
+    """
     return not (x.is_floating_point() or x.is_complex() or x.dtype is torch.bool)
 
 def label_rule(
     n_classes:int|None, # None if not known
     null:bool,          # may a label be -1?
 ) -> str:
-    "The labels that are allowed, in words"
+    """The labels that are allowed, in words
+
+    Arguments:
+        n_classes: None if not known
+        null: may a label be -1?
+    """
     least = '-1 (no label)' if null else '0'
     if n_classes is None:
         return f'at least {least}'
@@ -42,7 +51,17 @@ def checked_labels(
     dtype:str=_DTYPE,        # message for numbers that are not whole
     shape:str=_SHAPE,        # message for a wrong number of them
 ) -> Tensor: # long, where it was, of shape (), (1,) or (B,)
-    "Labels as whole numbers, or a ValueError that names the one that does not exist"
+    """Labels as whole numbers, or a ValueError that names the one that does not exist
+
+    Arguments:
+        c: one label for all samples, or one for each
+        B: number of samples
+        n_classes: labels are 0 .. n_classes-1; None if not known
+        null: may a label be -1, the null label?
+        dtype: message for numbers that are not whole
+        shape: message for a wrong number of them
+    Returns: long, where it was, of shape (), (1,) or (B,)
+    """
     c = torch.as_tensor(c)
     if not are_whole(c):
         raise ValueError(dtype.format(dtype=c.dtype))
@@ -63,7 +82,14 @@ def label_tensor(
     n_classes:int,     # classes are 0 .. n_classes-1
     B:int,             # number of samples
 ) -> Tensor: # long, shape (B,)
-    "Labels as a tensor, one for each sample, the null label where none is given"
+    """Labels as a tensor, one for each sample, the null label where none is given
+
+    Arguments:
+        c: class, or classes of shape (B,); -1 or None: all classes
+        n_classes: classes are 0 .. n_classes-1
+        B: number of samples
+    Returns: long, shape (B,)
+    """
     return checked_labels(-1 if c is None else c, B, n_classes).expand(B)
 
 def labels(
@@ -71,7 +97,14 @@ def labels(
     B:int,                   # number of samples
     n_classes:int|None=None, # classes are 0 .. n_classes-1; None if not known
 ) -> Tensor|None: # long (B,)
-    "Labels for a net, one a sample, None for none"
+    """Labels for a net, one a sample, None for none
+
+    Arguments:
+        c: a class for all, one class a sample, or None
+        B: number of samples
+        n_classes: classes are 0 .. n_classes-1; None if not known
+    Returns: long (B,)
+    """
     if c is None:
         return None
     if n_classes == 0:
@@ -83,5 +116,11 @@ def known(
     net:Any,       # a net; `n_classes` of 0 says that it knows no labels
     c:Tensor|None, # labels
 ) -> Tensor|None: # the labels, or None for such a net
-    "Labels for a net that may know none"
+    """Labels for a net that may know none
+
+    Arguments:
+        net: a net; `n_classes` of 0 says that it knows no labels
+        c: labels
+    Returns: the labels, or None for such a net
+    """
     return None if getattr(net, 'n_classes', None) == 0 else c

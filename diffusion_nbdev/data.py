@@ -25,7 +25,12 @@ from .model import Units
 def seed_of(
     *where, # anything with a stable repr: seed, epoch, batch, ...
 ) -> int: # from 0 to 2^63 - 1
-    "A seed that is a function of where it is used"
+    """A seed that is a function of where it is used
+
+    Arguments:
+        where: anything with a stable repr: seed, epoch, batch, ...
+    Returns: from 0 to 2^63 - 1
+    """
     digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big') >> 1
 
@@ -36,7 +41,15 @@ def parts(
     rank:int=0,     # which process this is
     world:int=1,    # of how many
 ) -> list[Tensor]: # as many in each process; together every row once
-    "The batches of one process"
+    """The batches of one process
+
+    Arguments:
+        order: row numbers
+        batch_size: rows in a batch of one process
+        rank: which process this is
+        world: of how many
+    Returns: as many in each process; together every row once
+    """
     if len(order) < world:
         raise ValueError(
             f'{len(order)} rows for {world} processes: each needs at least one')
@@ -47,7 +60,10 @@ def parts(
     return [chunk.tensor_split(world)[rank] for chunk in chunks]
 
 def processes() -> tuple[int, int]: # number of this process, and how many there are
-    "Which of the processes that train together this one is, counted from 0"
+    """Which of the processes that train together this one is, counted from 0
+
+    Returns: number of this process, and how many there are
+    """
     ours = torch.distributed
     if not (ours.is_available() and ours.is_initialized()): return 0, 1
     return ours.get_rank(), ours.get_world_size()
@@ -62,6 +78,15 @@ class SeededBatches(Sampler):
         on_epoch:Callable|None=None, # called with an epoch's number as it begins
         device:str|torch.device='cpu', # where the row numbers are wanted
     ):
+        """
+        Arguments:
+            n: number of rows
+            batch_size: rows in a batch; the last may be smaller
+            seed: the same seed gives the same order
+            shuffle: or in order, the same every epoch
+            on_epoch: called with an epoch's number as it begins
+            device: where the row numbers are wanted
+        """
         self.n, self.batch_size = n, in_range('batch_size', batch_size, 1, whole=True)
         self.seed, self.shuffle, self.on_epoch = seed, shuffle, on_epoch
         self.device, self.epoch, self.start = device, 0, 0
@@ -112,7 +137,11 @@ class Rows(Dataset):
 def running_on(
     trainer:L.Trainer|None, # of a data module
 ) -> torch.device:
-    "The device of the training that is under way; without one the CPU"
+    """The device of the training that is under way; without one the CPU
+
+    Arguments:
+        trainer: of a data module
+    """
     at_work = trainer is not None and trainer.state.status == 'running'
     return trainer.strategy.root_device if at_work else torch.device('cpu')
 
@@ -123,6 +152,12 @@ class RowsData(L.LightningDataModule):
         batch_size:int=128, # of training and validation
         seed:int=0,         # of the order of batches
     ):
+        """
+        Arguments:
+            units: of the data; None if they are set later
+            batch_size: of training and validation
+            seed: of the order of batches
+        """
         super().__init__()
         self.batch_size = in_range('batch_size', batch_size, 1, whole=True)
         self.units, self.seed = units, seed
@@ -147,7 +182,12 @@ def measured_units(
     x:Tensor,           # data in its own units, shape (N, *)
     c:Tensor|None=None, # labels
 ) -> Units:
-    "Units under which data has mean 0 and standard deviation 1 over all coordinates"
+    """Units under which data has mean 0 and standard deviation 1 over all coordinates
+
+    Arguments:
+        x: data in its own units, shape (N, *)
+        c: labels
+    """
     x = x.double()
     mean, std = x.mean().item(), x.std().item()
     if not std > 0:
@@ -161,7 +201,12 @@ def checked_rows(
     x,      # data
     c=None, # labels
 ) -> tuple[Tensor, Tensor|None]:
-    "Data and labels as tensors that fit together; ValueError if they do not"
+    """Data and labels as tensors that fit together; ValueError if they do not
+
+    Arguments:
+        x: data
+        c: labels
+    """
     x = torch.as_tensor(x)
     if x.ndim < 2 or len(x) < 3:
         raise ValueError(
@@ -184,7 +229,16 @@ def split_data(
     seed:int=0,     # the same seed gives the same split
     names:tuple[str, ...]=('val', 'test', 'train'), # of the parts
 ) -> dict[str, tuple[Tensor, Tensor|None]]: # name -> data, labels
-    "Every row in one part; the last part is what the others leave"
+    """Every row in one part; the last part is what the others leave
+
+    Arguments:
+        x: data, shape (N, *)
+        c: labels
+        held_out: share of the rows in each part but the last
+        seed: the same seed gives the same split
+        names: of the parts
+    Returns: name -> data, labels
+    """
     generator = torch.Generator().manual_seed(seed_of(seed, 'split'))
     order = torch.randperm(len(x), generator=generator)
     k = max(1, int(len(x) * held_out))
@@ -203,6 +257,15 @@ class TensorData(RowsData):
         held_out:float=0.1,    # share of the rows for validation; as many for the test
         seed:int=0,            # of the split and of the order of batches
     ):
+        """
+        Arguments:
+            x: data in its own units, shape (N, *)
+            c: labels 0 .. n_classes - 1, long (N,)
+            units: None: mean, std and bound are taken from the data
+            batch_size: of training and validation
+            held_out: share of the rows for validation; as many for the test
+            seed: of the split and of the order of batches
+        """
         super().__init__(units, batch_size, seed)
         in_range('held_out', held_out, 0, 0.5, inside=True)
         x, c = checked_rows(x, c)
@@ -217,7 +280,12 @@ class TensorData(RowsData):
 def column_names(
     line:str, # the first of a table
 ) -> list[str]: # none if it holds numbers
-    "Names of columns, without quotation marks"
+    """Names of columns, without quotation marks
+
+    Arguments:
+        line: the first of a table
+    Returns: none if it holds numbers
+    """
     names = [name.strip().strip('"') for name in line.split(',')]
     try: [float(name) for name in line.split(',')]
     except ValueError: return names
@@ -227,7 +295,13 @@ def read_table(
     path:Path,            # a .csv file, one row a point
     labels:str|None=None, # the column that holds labels, by its name
 ) -> tuple[Tensor, Tensor|None]: # points (N, D) float32, labels long (N,)
-    "Points, and labels if a column is named, from a table with or without a header"
+    """Points, and labels if a column is named, from a table with or without a header
+
+    Arguments:
+        path: a .csv file, one row a point
+        labels: the column that holds labels, by its name
+    Returns: points (N, D) float32, labels long (N,)
+    """
     try:
         with path.open(encoding='utf-8') as file: first = file.readline().strip()
         header = column_names(first)
@@ -248,7 +322,12 @@ def read_table(
 def read_arrays(
     path:Path, # a .npz or .pt file
 ) -> tuple[Tensor, Tensor|None]: # points (N, *) float32, labels (N,)
-    "The arrays `x` and, if there are labels, `c`"
+    """The arrays `x` and, if there are labels, `c`
+
+    Arguments:
+        path: a .npz or .pt file
+    Returns: points (N, *) float32, labels (N,)
+    """
     try:
         if path.suffix == '.pt': found = torch.load(path, weights_only=True)
         else:
@@ -270,7 +349,13 @@ def read_points(
     path:str|Path,        # .csv (one row a point), or .npz or .pt (arrays `x` and `c`)
     labels:str|None=None, # CSV: the column that holds labels, by its name
 ) -> tuple[Tensor, Tensor|None]: # points (N, D) float32, labels long (N,)
-    "Points, and labels if there are any, from a file; nothing in it is executed"
+    """Points, and labels if there are any, from a file; nothing in it is executed
+
+    Arguments:
+        path: .csv (one row a point), or .npz or .pt (arrays `x` and `c`)
+        labels: CSV: the column that holds labels, by its name
+    Returns: points (N, D) float32, labels long (N,)
+    """
     path = Path(path)
     if not path.is_file(): raise OSError(f'cannot read {path}: no such file')
     if path.suffix == '.csv': return read_table(path, labels)
@@ -287,5 +372,13 @@ class FileData(TensorData):
         held_out:float=0.1,   # share of the rows for validation; as many for the test
         seed:int=0,           # of the split and of the order of batches
     ):
+        """
+        Arguments:
+            path: the file, see `read_points`
+            labels: CSV: the column that holds labels
+            batch_size: of training and validation
+            held_out: share of the rows for validation; as many for the test
+            seed: of the split and of the order of batches
+        """
         x, c = read_points(path, labels)
         super().__init__(x, c, None, batch_size, held_out, seed)

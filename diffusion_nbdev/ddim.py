@@ -30,7 +30,17 @@ def ddim_step(
 ) -> tuple[Tensor, Tensor]: # mean (B, *), and sigma that broadcasts to it
     """Mean and standard deviation of $q_\\sigma(x_s | x_t, x_0)$
 
-    Eqs. (7) and (16) of Song et al. 2021."""
+    Eqs. (7) and (16) of Song et al. 2021.
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        x0: clean data or its estimate, shape (B, *)
+        t: time(s) above 0, shape (), (1,) or (B,)
+        s: earlier time(s), s < t
+        eta: share of the posterior's standard deviation, 0..1
+    Returns: mean (B, *), and sigma that broadcasts to it
+    """
     t, s = together(t, s)
     # sigma^2 / noise_s^2
     fresh = eta ** 2 * -torch.expm1(sched.gap(t, s))
@@ -45,7 +55,14 @@ def whole_times(
     inner:Tensor, # real times in between, falling
     end:float,    # last time
 ) -> list[float]: # falling times, those in between whole
-    "Times rounded to whole ones, each at least one above the next"
+    """Times rounded to whole ones, each at least one above the next
+
+    Arguments:
+        start: first time
+        inner: real times in between, falling
+        end: last time
+    Returns: falling times, those in between whole
+    """
     out = [end]
     for t in reversed(inner.tolist()):
         out.append(max(round(t), math.floor(out[-1]) + 1))
@@ -58,7 +75,15 @@ def uniform_times(
     start:float|None=None,  # first time; None for T
     end:float=0,            # last time
 ) -> list[float]: # n + 1 falling times
-    "Evenly spaced from T to 1, then 0: the last step is a small one"
+    """Evenly spaced from T to 1, then 0: the last step is a small one
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     steps = n if end else n - 1
     times = torch.linspace(start, end or 1, steps + 1, dtype=torch.float64)
@@ -73,7 +98,15 @@ def quadratic_times(
 ) -> list[float]: # n + 1 falling times
     """Times that grow with the square of their index: more steps near the data
 
-    Appendix D.2 of Song et al. 2021."""
+    Appendix D.2 of Song et al. 2021.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     share = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** 2
     return whole_times(start, end + (start - end) * share[1:n], end)
@@ -82,7 +115,11 @@ def quadratic_times(
 def check_eta(
     eta:float, # share of noise that is fresh
 ) -> float:
-    "ValueError if it is not from 0 to 1"
+    """ValueError if it is not from 0 to 1
+
+    Arguments:
+        eta: share of noise that is fresh
+    """
     return in_range('eta', eta, 0, 1)
 
 @sampler(eta=check_eta)
@@ -94,7 +131,17 @@ def ddim(
     noise:Noise,       # noise(x, k) for step k; used if eta > 0
     eta:float=0.,      # 0 deterministic, 1 ancestral
 ) -> States: # x_T ... x_0
-    "Denoising diffusion implicit model, eq. (12) of Song et al. 2021"
+    """Denoising diffusion implicit model, eq. (12) of Song et al. 2021
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k; used if eta > 0
+        eta: 0 deterministic, 1 ancestral
+    Returns: x_T ... x_0
+    """
     x = yield x
     for k, (t, s) in enumerate(zip(times, times[1:]), 1):
         x, sigma = ddim_step(sched, x, f(x, t), t, s, eta)
@@ -107,7 +154,13 @@ def arc_weights(
     theta:Tensor, # angles between two directions, shape (B,)
     u:Tensor,     # how far to turn from the first to the second, 0..1
 ) -> tuple[Tensor, Tensor]: # weights of the two directions, shape (B,)
-    "Weights that turn one direction to another along the great circle"
+    """Weights that turn one direction to another along the great circle
+
+    Arguments:
+        theta: angles between two directions, shape (B,)
+        u: how far to turn from the first to the second, 0..1
+    Returns: weights of the two directions, shape (B,)
+    """
     # no great circle, or no shortest one: go straight
     line = theta.sin() < 1e-6
     sin = torch.where(line, 1., theta.sin())
@@ -120,7 +173,14 @@ def slerp(
     b:Tensor,       # noise, shape (B, *)
     u:float|Tensor, # where between them: 0 is a, 1 is b; a number, or (B,)
 ) -> Tensor: # shape (B, *)
-    "Spherical interpolation sample by sample, eq. (67) of Song et al. 2021"
+    """Spherical interpolation sample by sample, eq. (67) of Song et al. 2021
+
+    Arguments:
+        a: noise, shape (B, *)
+        b: noise, shape (B, *)
+        u: where between them: 0 is a, 1 is b; a number, or (B,)
+    Returns: shape (B, *)
+    """
     if a.shape != b.shape:
         raise ValueError(f'cannot walk from shape {tuple(a.shape)} to '
                          f'{tuple(b.shape)}: must be the same')
@@ -144,7 +204,17 @@ def invert_step(
     t:float,        # where it ends, above s
     refine:int=1,   # how often the result is put in on the right
 ) -> Tensor: # states at time t, shape (B, *)
-    "The state from which a step of DDIM from t to s would come to `xs`, or nearly"
+    """The state from which a step of DDIM from t to s would come to `xs`, or nearly
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        xs: states at time s, shape (B, *)
+        s: where the step begins, above 0
+        t: where it ends, above s
+        refine: how often the result is put in on the right
+    Returns: states at time t, shape (B, *)
+    """
     ratio = sched.noise(t) / sched.noise(s)
     a = like(ratio, xs)
     b = like(sched.signal(t) - ratio * sched.signal(s), xs)
@@ -161,7 +231,17 @@ def ddim_invert(
     times:Times='uniform', # a grid, its name, or n + 1 falling times, as for `ddim`
     refine:int=1,          # extra calls a step; 1 is best where the noise grows fast
 ) -> Run: # states from data to noise
-    "The starting noise from which `ddim` would make `x0`: its steps undone one by one"
+    """The starting noise from which `ddim` would make `x0`: its steps undone one by one
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x0: data, shape (B, *)
+        n: number of steps of the way back, 1..T
+        times: a grid, its name, or n + 1 falling times, as for `ddim`
+        refine: extra calls a step; 1 is best where the noise grows fast
+    Returns: states from data to noise
+    """
     in_range('refine', refine, 0, whole=True)
     up = rising_times(sched, n, times)
 

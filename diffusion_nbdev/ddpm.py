@@ -26,13 +26,23 @@ from .tables import together
 def even(
     u:Tensor, # shares, uniform in [0, 1)
 ) -> Tensor: # shares of T, uniform
-    "Shares as they are"
+    """Shares as they are
+
+    Arguments:
+        u: shares, uniform in [0, 1)
+    Returns: shares of T, uniform
+    """
     return u
 
 def logit_normal(
     u:Tensor, # shares, uniform in [0, 1)
 ) -> Tensor: # shares of T, most of them in the middle
-    "Shares whose logit is standard normal, Esser et al. 2024"
+    """Shares whose logit is standard normal, Esser et al. 2024
+
+    Arguments:
+        u: shares, uniform in [0, 1)
+    Returns: shares of T, most of them in the middle
+    """
     return torch.sigmoid(torch.special.ndtri(u))
 
 TIMES = dict(uniform=even, logit_normal=logit_normal)
@@ -44,7 +54,16 @@ def draw_times(
     times:str='uniform',           # how they are spread over 1..T: a key of TIMES
     device:str|torch.device='cpu', # where they are drawn
 ) -> Tensor: # times in 1..T, long (B,)
-    "Low-discrepancy training times, appendix I.1 of Kingma et al. 2021"
+    """Low-discrepancy training times, appendix I.1 of Kingma et al. 2021
+
+    Arguments:
+        T: number of steps
+        B: how many times are wanted
+        u: the common offset in [0, 1); drawn if not given
+        times: how they are spread over 1..T: a key of TIMES
+        device: where they are drawn
+    Returns: times in 1..T, long (B,)
+    """
     dtype, spread = finest(device), choose(times, TIMES, 'times')
     if u is None:
         offset = torch.rand((), device=device).to(dtype)
@@ -61,7 +80,14 @@ def x0_weight(
     t:int|Tensor,   # time(s) in 1..T
     pred:str,       # what the net predicts: a key of PREDS
 ) -> Tensor: # float64, of t's shape
-    "What a squared error of the net's answer is worth as a squared error of x0_hat"
+    """What a squared error of the net's answer is worth as a squared error of x0_hat
+
+    Arguments:
+        sched: T steps
+        t: time(s) in 1..T
+        pred: what the net predicts: a key of PREDS
+    Returns: float64, of t's shape
+    """
     signal, noise = sched.signal(t), sched.noise(t)
     p, q = choose(pred, PREDS, 'prediction')(signal, noise)
     return (noise / (signal * q - noise * p)) ** 2
@@ -69,7 +95,12 @@ def x0_weight(
 def min_snr(
     gamma:float=5., # SNR above which a time counts no more than this
 ) -> Callable[[Schedule, Tensor, str], Tensor]: # weight(sched, t, pred), of t's shape
-    "The min-SNR weight of Hang et al. 2023: min(SNR, gamma) on x0, for any prediction"
+    """The min-SNR weight of Hang et al. 2023: min(SNR, gamma) on x0, for any prediction
+
+    Arguments:
+        gamma: SNR above which a time counts no more than this
+    Returns: weight(sched, t, pred), of t's shape
+    """
     in_range('gamma', gamma, 0, math.inf)
     def weight(sched:Schedule, t:Tensor, pred:str) -> Tensor:
         return sched.snr(t).clamp(max=gamma) * x0_weight(sched, t, pred)
@@ -81,7 +112,13 @@ def check_guidance(
     guide:Callable|None, # a weaker net
     w:float,             # guidance weight
 ):
-    "ValueError for a weight without anything to guide by, and the other way round"
+    """ValueError for a weight without anything to guide by, and the other way round
+
+    Arguments:
+        c: class labels
+        guide: a weaker net
+        w: guidance weight
+    """
     if in_range('w', w, 0, math.inf) == 0 and guide is not None:
         raise ValueError('a guide needs a weight: w = 0')
     if w and c is None and guide is None:
@@ -95,7 +132,16 @@ def weak_answer(
     t:Tensor,        # times, long (B,)
     c:Tensor|None,   # labels, long (B,)
 ) -> Tensor: # shape (B, *), without gradients
-    "What is to be trained away from: the net without labels, or a weaker one"
+    """What is to be trained away from: the net without labels, or a weaker one
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        null: ask without labels?
+        xt: states, shape (B, *)
+        t: times, long (B,)
+        c: labels, long (B,)
+    Returns: shape (B, *), without gradients
+    """
     labels = torch.full_like(c, -1) if null and c is not None else known(net, c)
     with torch.no_grad(), evaluating(net):
         return net(xt, t, labels)
@@ -116,7 +162,24 @@ def diffusion_loss(
     guide:Callable|None=None,  # a weaker net to train away from; None for no label
     w:float=0.,                # guidance weight that the net then has in itself
 ) -> Tensor: # a scalar, or (B,) if not reduced
-    "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
+    """The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        x0: clean data, shape (B, *)
+        c: class labels, long (B,)
+        pred: what the net predicts: a key of PREDS
+        loss: a key of LOSSES
+        weight: weight(sched, t, pred) -> (B,); None for 1
+        t: times in 1..T, long (B,); drawn if not given
+        eps: noise, shape (B, *); drawn if not given
+        reduce: mean over the batch?
+        times: how drawn times are spread: a key of TIMES
+        guide: a weaker net to train away from; None for no label
+        w: guidance weight that the net then has in itself
+    Returns: a scalar, or (B,) if not reduced
+    """
     check_guidance(c, guide, w)
     if t is None:
         t = draw_times(sched.T, len(x0), times=times, device=x0.device)
@@ -143,7 +206,16 @@ def posterior(
 ) -> tuple[Tensor, Tensor]: # mean (B, *), and variance that broadcasts to it
     """Mean and variance of $q(x_s | x_t, x_0)$
 
-    For s = t - 1 eqs. (6)-(7) of Ho et al. 2020."""
+    For s = t - 1 eqs. (6)-(7) of Ho et al. 2020.
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        x0: clean data or its estimate, shape (B, *)
+        t: time(s) in 1..T, shape (), (1,) or (B,)
+        s: earlier time(s), s < t; t - 1 if not given
+    Returns: mean (B, *), and variance that broadcasts to it
+    """
     s = t - 1 if s is None else s
     t, s = together(t, s)
     # below 0, and -inf for s = 0
@@ -163,7 +235,15 @@ def noise_times(
 ) -> list[float]: # n + 1 falling times
     """Noise lowered in even steps, the last one before 0 at least to that of time 1
 
-    All whole times if n is as many. Best for DDPM on data of unit variance."""
+    All whole times if n is as many. Best for DDPM on data of unit variance.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     if n == start - end:
         return trailing_times(sched, n, start, end)
@@ -181,7 +261,12 @@ VARIANCES = dict(posterior=0., beta=1.)
 def share_of_beta(
     var:str|float, # a key of VARIANCES, or a number from 0 to 1
 ) -> float: # 0 posterior, 1 beta
-    "Where between its two bounds a variance lies, or a ValueError"
+    """Where between its two bounds a variance lies, or a ValueError
+
+    Arguments:
+        var: a key of VARIANCES, or a number from 0 to 1
+    Returns: 0 posterior, 1 beta
+    """
     if isinstance(var, str):
         return choose(var, VARIANCES, 'variance')
     return in_range('var', var, 0, 1)
@@ -194,7 +279,15 @@ def reverse_var(
 ) -> Tensor: # float64, 0 where s = 0
     """Variance of a reverse step from t to s, between its bounds posterior and beta
 
-    Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021."""
+    Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021.
+
+    Arguments:
+        sched: T steps
+        t: time(s) in 1..T
+        s: earlier time(s), s < t
+        var: a key of VARIANCES, or a number between
+    Returns: float64, 0 where s = 0
+    """
     m = share_of_beta(var)
     t, s = together(t, s)
     share = -torch.expm1(sched.gap(t, s))
@@ -212,7 +305,17 @@ def ddpm(
     noise:Noise,               # noise(x, k) for step k
     var:str|float='posterior', # variance of a step, see `reverse_var`
 ) -> States: # x_T ... x_0
-    "Ancestral sampling, algorithm 2 of Ho et al. 2020, on all times or a part of them"
+    """Ancestral sampling, algorithm 2 of Ho et al. 2020, on all times or a part of them
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+        var: variance of a step, see `reverse_var`
+    Returns: x_T ... x_0
+    """
     x = yield x
     for k, (t, s) in enumerate(zip(times, times[1:]), 1):
         mean, _ = posterior(sched, x, f(x, t), t, s)
@@ -227,7 +330,15 @@ def eps_error(
     size:float=0.1,       # standard deviation of the error added to eps_hat
     clip:float|None=None, # bound of x0_hat
 ) -> Callable: # denoiser f(xt, t)
-    "An exact denoiser spoilt by random errors on eps: what a sampler must survive"
+    """An exact denoiser spoilt by random errors on eps: what a sampler must survive
+
+    Arguments:
+        sched: T steps
+        oracle: exact denoiser f(xt, t)
+        size: standard deviation of the error added to eps_hat
+        clip: bound of x0_hat
+    Returns: denoiser f(xt, t)
+    """
     def net(xt, t, c=None):
         t = t.flatten()[0].item()
         signal, noise = like(sched.signal(t), xt), like(sched.noise(t), xt)

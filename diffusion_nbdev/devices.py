@@ -30,7 +30,11 @@ def device_names() -> list[str]:
 def pick_device(
     name:str|torch.device|None=None, # cpu, cuda, cuda:1, mps, ...; None chooses
 ) -> torch.device:
-    "The device of that name, or the first GPU, or the CPU; ValueError if not there"
+    """The device of that name, or the first GPU, or the CPU; ValueError if not there
+
+    Arguments:
+        name: cpu, cuda, cuda:1, mps, ...; None chooses
+    """
     asked = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         found = torch.empty(0, device=asked).device
@@ -47,13 +51,20 @@ PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
 def cpu_has(
     name:str, # of one of torch's questions about the processor
 ) -> bool:
-    "Does torch know of this ability of the processor, and has it got it?"
+    """Does torch know of this ability of the processor, and has it got it?
+
+    Arguments:
+        name: of one of torch's questions about the processor
+    """
     return getattr(torch.cpu, name, bool)()
 
 def bfloat16_pays(
     device:str|torch.device='cpu',
 ) -> str: # what can do it, for a message; empty if nothing can
-    "The hardware with which this device multiplies bfloat16 faster than float32"
+    """The hardware with which this device multiplies bfloat16 faster than float32
+
+    Returns: what can do it, for a message; empty if nothing can
+    """
     kind = torch.device(device).type
     if kind == 'cuda' and torch.cuda.is_available():
         able = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -70,7 +81,14 @@ def chosen_precision(
     shape:list[int],         # of one sample: [C, H, W] is an image
     asked:str|None=None,     # a key of PRECISIONS; None for the rule
 ) -> str: # a key of PRECISIONS
-    "bf16 for images where the device is fast at it, else 32; ValueError if it cannot"
+    """bf16 for images where the device is fast at it, else 32; ValueError if it cannot
+
+    Arguments:
+        device: where the net runs
+        shape: of one sample: [C, H, W] is an image
+        asked: a key of PRECISIONS; None for the rule
+    Returns: a key of PRECISIONS
+    """
     device = torch.device(device)
     if asked is None:
         return 'bf16' if len(shape) == 3 and bfloat16_pays(device) else '32'
@@ -88,7 +106,12 @@ def products(
     device:str|torch.device, # where they are formed
     coarse:bool,             # may they be TF32?
 ) -> Iterator[None]:
-    "Within, products of float32 on an NVIDIA GPU are TF32, or are not"
+    """Within, products of float32 on an NVIDIA GPU are TF32, or are not
+
+    Arguments:
+        device: where they are formed
+        coarse: may they be TF32?
+    """
     if torch.device(device).type != 'cuda':
         yield
         return
@@ -108,7 +131,12 @@ def computing(
     device:str|torch.device, # where the net runs
     precision:str,           # a key of PRECISIONS
 ) -> Iterator[None]:
-    "Within, nets run in that precision; torch's settings are put back afterwards"
+    """Within, nets run in that precision; torch's settings are put back afterwards
+
+    Arguments:
+        device: where the net runs
+        precision: a key of PRECISIONS
+    """
     kind, bf16 = torch.device(device).type, precision == 'bf16'
     with contextlib.ExitStack() as stack:
         stack.enter_context(products(device, bf16))
@@ -132,7 +160,10 @@ def finest(
 def free_memory(
     device:str|torch.device,
 ) -> int|None: # bytes; None where nobody knows
-    "Memory of an accelerator that could still be used"
+    """Memory of an accelerator that could still be used
+
+    Returns: bytes; None where nobody knows
+    """
     device = torch.device(device)
     if device.type == 'mps':
         if not torch.backends.mps.is_available():
@@ -150,7 +181,11 @@ def batch_that_fits(
     device:str|torch.device,
     numbers:int, # in one sample
 ) -> int:
-    "How many samples are drawn at a time unless it is said"
+    """How many samples are drawn at a time unless it is said
+
+    Arguments:
+        numbers: in one sample
+    """
     device = torch.device(device)
     if device.type == 'cpu':
         return max(1, 2 ** 17 // numbers)
@@ -162,7 +197,11 @@ def has_room(
     *tensors:Tensor,
     share:float=0.25, # of the free memory that they may take
 ) -> bool:
-    "Whether these tensors may lie on the device for as long as it works"
+    """Whether these tensors may lie on the device for as long as it works
+
+    Arguments:
+        share: of the free memory that they may take
+    """
     free = free_memory(device)
     size = sum(x.numel() * x.element_size() for x in tensors)
     return free is None or size <= share * free
@@ -184,7 +223,12 @@ def tried(
     start:int,
     stop:int,
 ) -> tuple[bool, Any]: # does it fit?, what was drawn
-    "Draw, unless memory runs out; any other error is raised"
+    """Draw, unless memory runs out; any other error is raised
+
+    Arguments:
+        draw: draw(start, stop)
+    Returns: does it fit?, what was drawn
+    """
     try:
         return True, draw(start, stop)
     except RuntimeError as e:
@@ -196,7 +240,10 @@ def tried(
 def make_room(
     device:str|torch.device,
 ) -> str: # how much is free now, for a message
-    "Give back the memory that an earlier, larger chunk has left behind"
+    """Give back the memory that an earlier, larger chunk has left behind
+
+    Returns: how much is free now, for a message
+    """
     there = getattr(torch, torch.device(device).type, None)
     free = free_memory(device)
     if free is None:
@@ -214,7 +261,15 @@ def halving(
 ) -> Iterator[tuple[int, Any]]: # (start, what `draw` returned)
     """Chunks one after the other, smaller ones when memory runs out
 
-    ValueError if not even one sample fits."""
+    ValueError if not even one sample fits.
+
+    Arguments:
+        draw: draw(start, stop): samples start ... stop - 1
+        num: how many in all
+        size: how many at a time, to begin with
+        device: where; for messages
+    Returns: (start, what `draw` returned)
+    """
     start = 0
     while start < num:
         stop = min(num, start + size)
@@ -237,7 +292,16 @@ def collected(
     device:str|torch.device,  # where they are drawn
     batch_size:int|None=None, # how many at a time; None chooses
 ) -> Tensor: # all of them
-    "All samples, chunk by chunk"
+    """All samples, chunk by chunk
+
+    Arguments:
+        draw: draw(start, stop, seen); seen(k) hears the progress
+        bar: shows it; its total is how many there shall be
+        shape: of one sample
+        device: where they are drawn
+        batch_size: how many at a time; None chooses
+    Returns: all of them
+    """
     if batch_size is None:
         batch_size = batch_that_fits(device, math.prod(shape))
     in_range('batch_size', batch_size, 1, whole=True)
@@ -258,7 +322,14 @@ def compile_forward(
 ) -> Callable[[], None]: # puts the plain function back
     """Answer by a compiled function from now on
 
-    The first call is a ValueError if this machine cannot compile."""
+    The first call is a ValueError if this machine cannot compile.
+
+    Arguments:
+        net: whose forward is compiled
+        training: for training mode, or for evaluation mode; not for the other
+        options: of torch.compile
+    Returns: puts the plain function back
+    """
     before, plain = vars(net).get('forward'), net.forward
     fast = torch.compile(plain, **options)
     def forward(*args, **kwargs):

@@ -34,7 +34,11 @@ from .recipes import build
 def system_errors(
     what:str, # what could not be done, for instance "cannot write a.txt"
 ) -> Iterator[None]:
-    "Within, an error of the operating system is one line, an OSError"
+    """Within, an error of the operating system is one line, an OSError
+
+    Arguments:
+        what: what could not be done, for instance "cannot write a.txt"
+    """
     try:
         yield
     except OSError as e:
@@ -43,7 +47,12 @@ def system_errors(
 def empty_beside(
     path:Path, # where the file shall be
 ) -> Path: # a new file in the same folder
-    "An empty file beside, in folders that are made if need be"
+    """An empty file beside, in folders that are made if need be
+
+    Arguments:
+        path: where the file shall be
+    Returns: a new file in the same folder
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(path.suffix, f'.{path.stem}.', path.parent)
     os.close(handle)
@@ -53,7 +62,12 @@ def publish(
     beside:Path, # a complete file
     path:Path,   # the name that it gets
 ):
-    "Flush a file to the disk, give it the permissions of any new file, and its name"
+    """Flush a file to the disk, give it the permissions of any new file, and its name
+
+    Arguments:
+        beside: a complete file
+        path: the name that it gets
+    """
     with open(beside, 'rb+') as file:
         os.fsync(file.fileno())
     mask = os.umask(0)
@@ -68,7 +82,12 @@ def whole_file(
 ) -> Iterator[Path]: # a path beside it, to write to
     """A file that appears under its name only when it is complete
 
-    OSError naming the path if it cannot be written."""
+    OSError naming the path if it cannot be written.
+
+    Arguments:
+        path: where the file shall be
+    Returns: a path beside it, to write to
+    """
     path = Path(path)
     if path.is_dir():
         raise OSError(f'cannot write {path}: it is a folder')
@@ -86,7 +105,12 @@ FORMAT = 1
 def digest(
     tensors:Mapping[str, Tensor], # names to tensors
 ) -> str: # 64 hexadecimal digits
-    "SHA-256 over names, dtypes, shapes and values, in the order of the names"
+    """SHA-256 over names, dtypes, shapes and values, in the order of the names
+
+    Arguments:
+        tensors: names to tensors
+    Returns: 64 hexadecimal digits
+    """
     h = hashlib.sha256()
     for name in sorted(tensors):
         x = tensors[name].detach().cpu().contiguous()
@@ -95,7 +119,10 @@ def digest(
     return h.hexdigest()
 
 def package_version() -> str: # "unknown" where the package is not installed
-    "The version of this package"
+    """The version of this package
+
+    Returns: "unknown" where the package is not installed
+    """
     try:
         return importlib.metadata.version('diffusion_nbdev')
     except importlib.metadata.PackageNotFoundError:
@@ -107,7 +134,14 @@ def write_safetensors(
     tensors:Mapping[str, Tensor], # names to tensors, on any device
     card:dict,                    # what shall be known of them, ready for JSON
 ) -> dict: # the card as written: with format, package and digest
-    "Write tensors and their card to one file, whole or not at all"
+    """Write tensors and their card to one file, whole or not at all
+
+    Arguments:
+        path: where to
+        tensors: names to tensors, on any device
+        card: what shall be known of them, ready for JSON
+    Returns: the card as written: with format, package and digest
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     own = dict(format=FORMAT, package=package_version(), sha256=digest(tensors))
     card = {**card, **own}
@@ -125,7 +159,13 @@ def checked_card(
     path:str|Path,    # for messages
     must:dict[str, type]=CARD, # what it must hold, and of which type
 ) -> dict:
-    "The card of a file, or a ValueError that says what is wrong with it"
+    """The card of a file, or a ValueError that says what is wrong with it
+
+    Arguments:
+        text: as it stands in the file
+        path: for messages
+        must: what it must hold, and of which type
+    """
     if text is None:
         why = 'it carries no card, so nobody can tell what net it belongs to'
         raise ValueError(f'{path}: {why}')
@@ -148,7 +188,12 @@ def check_numbers(
     tensors:Mapping[str, Tensor], # names to tensors
     path:str|Path,                # for messages
 ):
-    "ValueError for numbers that are not finite, or of a type that no net here has"
+    """ValueError for numbers that are not finite, or of a type that no net here has
+
+    Arguments:
+        tensors: names to tensors
+        path: for messages
+    """
     for name, x in tensors.items():
         if x.is_complex() or x.is_floating_point() and x.itemsize == 1:
             why = f'tensor {name} is {x.dtype}, which no net here has'
@@ -159,7 +204,10 @@ def check_numbers(
 def raw_safetensors(
     path:str|Path,
 ) -> tuple[dict[str, Tensor], str|None]: # tensors by name, and the text of the card
-    "What a safetensors file holds; OSError if it cannot be read, or is none"
+    """What a safetensors file holds; OSError if it cannot be read, or is none
+
+    Returns: tensors by name, and the text of the card
+    """
     try:
         with (system_errors(f'cannot read {path}'),
               safetensors.safe_open(path, 'pt') as file):
@@ -178,7 +226,13 @@ def read_safetensors(
     """Tensors and card of a file, checked against each other
 
     OSError if the file cannot be read or is cut short; ValueError if its card lacks
-    something, or if the tensors are not those that the card was written for."""
+    something, or if the tensors are not those that the card was written for.
+
+    Arguments:
+        path: written by `write_safetensors`
+        must: what its card must hold, and of which type
+    Returns: tensors by name, on the CPU, and the card
+    """
     tensors, text = raw_safetensors(path)
     card = checked_card(text, path, must)
     if digest(tensors) != card['sha256']:
@@ -190,14 +244,23 @@ def read_safetensors(
 def read_weights(
     path:str|Path, # a file written by `Model.save`
 ) -> tuple[dict[str, Tensor], dict]: # tensors by name, and the card
-    "Tensors and card of a net's weights, see `read_safetensors`"
+    """Tensors and card of a net's weights, see `read_safetensors`
+
+    Arguments:
+        path: a file written by `Model.save`
+    Returns: tensors by name, and the card
+    """
     return read_safetensors(path, WEIGHTS_CARD)
 
 # %% ../nbs/82_files.ipynb #files-count
 def most_parts(
     tensors:Mapping[str, Tensor], # of a weights file
 ) -> dict[str, int]:
-    "How many parts a net with these tensors may have: far more than any needs"
+    """How many parts a net with these tensors may have: far more than any needs
+
+    Arguments:
+        tensors: of a weights file
+    """
     numbers = 10 ** 7 + 2 * sum(x.numel() for x in tensors.values())
     count = len(tensors)
     return dict(
@@ -208,7 +271,11 @@ def most_parts(
 def counting(
     most:dict[str, int], # as `most_parts` has it
 ) -> Iterator[None]:
-    "Within, parts of nets are counted: ValueError as soon as there are more of them"
+    """Within, parts of nets are counted: ValueError as soon as there are more of them
+
+    Arguments:
+        most: as `most_parts` has it
+    """
     left = dict(most)
     def count(what, k=1):
         left[what] -= k
@@ -233,7 +300,11 @@ def counting(
 def check_card_sizes(
     card:dict, # of a weights file
 ):
-    "ValueError for samples or a schedule that would fill the memory"
+    """ValueError for samples or a schedule that would fill the memory
+
+    Arguments:
+        card: of a weights file
+    """
     shape = card['data'].get('shape') or [1]
     if math.prod(shape) > 10 ** 8:
         raise ValueError(f'samples of shape {str(shape)[:80]}: too large')
@@ -248,7 +319,13 @@ def checked_sizes(
 ):
     """Build the net without memory, and count
 
-    ValueError as soon as it is far larger than what the file holds."""
+    ValueError as soon as it is far larger than what the file holds.
+
+    Arguments:
+        card: of a weights file
+        tensors: its tensors
+        trust: see `build`
+    """
     check_card_sizes(card)
     with counting(most_parts(tensors)), torch.device('meta'):
         build(card['net'], trust)
@@ -259,7 +336,13 @@ def file_tensors(
     path:Path, # for messages
     half:bool, # floating-point numbers of 16 bits?
 ) -> dict[str, Tensor]: # on the CPU
-    "A net's weights by name, as they stand in a file; ValueError if one is not finite"
+    """A net's weights by name, as they stand in a file; ValueError if one is not finite
+
+    Arguments:
+        path: for messages
+        half: floating-point numbers of 16 bits?
+    Returns: on the CPU
+    """
     tensors = {k: v.detach().cpu() for k, v in net.state_dict().items()}
     if half:
         for k, v in tensors.items():
@@ -275,7 +358,14 @@ def first_difference(
     have:Mapping[str, Tensor], # what is there
     leave:Iterable[str]=(),    # names that are not compared
 ) -> tuple[str, tuple|None, tuple|None]|None: # name, its shape in both; None: not there
-    "The first name in which two sets of tensors differ, or None"
+    """The first name in which two sets of tensors differ, or None
+
+    Arguments:
+        want: what a net needs
+        have: what is there
+        leave: names that are not compared
+    Returns: name, its shape in both; None: not there
+    """
     for k in sorted((want.keys() | have.keys()) - set(leave)):
         both = [tuple(d[k].shape) if k in d else None for d in (want, have)]
         if both[0] != both[1]:
@@ -287,7 +377,12 @@ def fill(
     tensors:dict[str, Tensor], # its weights by name
     path:str|Path,             # for messages
 ):
-    "Give a net its weights; ValueError that names the first one that does not fit"
+    """Give a net its weights; ValueError that names the first one that does not fit
+
+    Arguments:
+        tensors: its weights by name
+        path: for messages
+    """
     differs = first_difference(net.state_dict(), tensors)
     if differs:
         name, want, have = differs
@@ -300,13 +395,20 @@ HERE = Path(__file__).parent if '__file__' in globals() else Path('../diffusion_
 WEIGHTS = HERE/'weights'
 
 def shipped() -> dict[str, Path]: # name -> file
-    "The weights that come with the package"
+    """The weights that come with the package
+
+    Returns: name -> file
+    """
     return {p.stem: p for p in sorted(WEIGHTS.glob('*.safetensors'))}
 
 def newest_weights(
     folder:Path, # of a run, or of several
 ) -> Path:
-    "The newest weights in this folder or below it; OSError if there are none"
+    """The newest weights in this folder or below it; OSError if there are none
+
+    Arguments:
+        folder: of a run, or of several
+    """
     found = folder.rglob('model.safetensors')
     newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
@@ -317,7 +419,11 @@ def newest_weights(
 def find_weights(
     name:str|Path, # a shipped name, a file, or a run's folder
 ) -> Path:
-    "The file that a name stands for; OSError or ValueError if there is none"
+    """The file that a name stands for; OSError or ValueError if there is none
+
+    Arguments:
+        name: a shipped name, a file, or a run's folder
+    """
     path = Path(name)
     if str(name) in shipped():
         return shipped()[str(name)]

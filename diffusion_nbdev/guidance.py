@@ -25,7 +25,11 @@ from .schedules import PREDS, Schedule, like, x0_from
 def evaluating(
     net:Callable|None, # a module, or anything else, which is left alone
 ) -> Iterator[None]:
-    "The net in evaluation mode inside the block; one that was training goes on with it"
+    """The net in evaluation mode inside the block; one that was training goes on with it
+
+    Arguments:
+        net: a module, or anything else, which is left alone
+    """
     training = net if isinstance(net, nn.Module) and net.training else None
     if training is not None:
         training.eval()
@@ -43,7 +47,14 @@ def threshold(
 ) -> Tensor: # shape (B, *)
     """Estimates of clean data brought to where data can be
 
-    With a quantile: dynamic thresholding, section 2.3 of Saharia et al. 2022."""
+    With a quantile: dynamic thresholding, section 2.3 of Saharia et al. 2022.
+
+    Arguments:
+        x0: estimates, shape (B, *)
+        clip: c for [-c, c], or (lo, hi); None for no bound
+        quantile: of |x0|: cut there if above clip, and shrink to clip
+    Returns: shape (B, *)
+    """
     if clip is None:
         return x0
     if isinstance(clip, tuple):
@@ -58,7 +69,11 @@ def threshold(
 def calls_of(
     f:Callable, # a denoiser
 ) -> int:
-    "Network calls of a denoiser's last answer; 1 unless it says something else"
+    """Network calls of a denoiser's last answer; 1 unless it says something else
+
+    Arguments:
+        f: a denoiser
+    """
     return getattr(f, 'calls', 1)
 
 def bounded(
@@ -66,7 +81,14 @@ def bounded(
     clip:float|tuple|None=None, # see `threshold`
     quantile:float|None=None,   # see `threshold`
 ) -> Callable: # a denoiser
-    "A denoiser whose estimates are brought to where data can be"
+    """A denoiser whose estimates are brought to where data can be
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        clip: see `threshold`
+        quantile: see `threshold`
+    Returns: a denoiser
+    """
     def inside(xt:Tensor, t:float|Tensor) -> Tensor:
         x0_hat = f(xt, t)
         inside.calls = calls_of(f)
@@ -81,7 +103,15 @@ def ask(
     t:float|Tensor,   # a time for all, or times of shape (1,) or (B,)
     c:Tensor|None,    # labels, long (B,), or None
 ) -> Tensor: # the net's answer, in the states' type
-    "A net's answer to states in a type finer than its own"
+    """A net's answer to states in a type finer than its own
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        xt: states, shape (B, *)
+        t: a time for all, or times of shape (1,) or (B,)
+        c: labels, long (B,), or None
+    Returns: the net's answer, in the states' type
+    """
     weights = getattr(net, 'parameters', tuple)()
     own = next((p.dtype for p in weights if p.is_floating_point()), xt.dtype)
     if not torch.is_tensor(t):
@@ -98,7 +128,17 @@ def estimate(
     t:float|Tensor,   # as for `ask`
     c:Tensor|None,    # labels, long (B,); a net that knows none is not told
 ) -> Tensor: # x0_hat, shape (B, *)
-    "The clean data that a net's answer implies, asked in evaluation mode"
+    """The clean data that a net's answer implies, asked in evaluation mode
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        xt: states, shape (B, *)
+        t: as for `ask`
+        c: labels, long (B,); a net that knows none is not told
+    Returns: x0_hat, shape (B, *)
+    """
     with evaluating(net):
         return x0_from(sched, xt, ask(net, xt, t, known(net, c)), t, pred)
 
@@ -106,7 +146,11 @@ def estimate(
 def somewhere(
     inside:bool|Tensor, # of one time, or of several
 ) -> bool:
-    "Is any time inside? Times on another device count as inside: a look is a wait"
+    """Is any time inside? Times on another device count as inside: a look is a wait
+
+    Arguments:
+        inside: of one time, or of several
+    """
     if isinstance(inside, bool):
         return inside
     return inside.device.type != 'cpu' or bool(inside.any())
@@ -114,7 +158,12 @@ def somewhere(
 def sample_std(
     x:Tensor, # shape (B, *)
 ) -> Tensor: # broadcastable over (B, *)
-    "Standard deviation of each sample"
+    """Standard deviation of each sample
+
+    Arguments:
+        x: shape (B, *)
+    Returns: broadcastable over (B, *)
+    """
     return like(x.flatten(1).std(1), x)
 
 # %% ../nbs/04b_guidance.ipynb #guided-cell
@@ -126,7 +175,17 @@ def guided(
     rescale:float=0.,         # share that gets the standard deviation of f's estimate
     both:Callable|None=None,  # both(xt, t) -> (f's, away's); None: one, then the other
 ) -> Callable: # a denoiser
-    "Away from a worse denoiser: $\\hat x_0 + w (\\hat x_0 - \\hat x_0')$"
+    """Away from a worse denoiser: $\\hat x_0 + w (\\hat x_0 - \\hat x_0')$
+
+    Arguments:
+        f: the denoiser to be guided, f(xt, t) -> x0_hat
+        away: the denoiser to be guided away from
+        w: weight, 0 = none
+        interval: guide only at times from interval[0] to interval[1]
+        rescale: share that gets the standard deviation of f's estimate
+        both: both(xt, t) -> (f's, away's); None: one, then the other
+    Returns: a denoiser
+    """
     lo, hi = (-math.inf, math.inf) if interval is None else interval
     def g(xt:Tensor, t:float|Tensor) -> Tensor:
         inside = (lo <= t) & (t <= hi)
@@ -188,7 +247,13 @@ def label_source(
     net:Callable,      # which may know how many classes there are
     c:int|Tensor|None, # class label(s); -1 is the null label
 ) -> Callable: # own(xt) -> long (B,) on xt's device, or None
-    "One label for each state, or a ValueError for labels that do not fit"
+    """One label for each state, or a ValueError for labels that do not fit
+
+    Arguments:
+        net: which may know how many classes there are
+        c: class label(s); -1 is the null label
+    Returns: own(xt) -> long (B,) on xt's device, or None
+    """
     given = None if c is None else torch.as_tensor(c).cpu()
     count = 1 if given is None else given.numel()
     checked = labels(given, count, getattr(net, 'n_classes', None))
@@ -211,7 +276,15 @@ def labelled_and_not(
     pred:str,       # what the net predicts: a key of PREDS
     own:Callable,   # own(xt) -> labels, see `label_source`
 ) -> Callable: # (xt, t) -> two estimates x0_hat
-    "Estimates with labels and with the null label, from one call of twice the batch"
+    """Estimates with labels and with the null label, from one call of twice the batch
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        own: own(xt) -> labels, see `label_source`
+    Returns: (xt, t) -> two estimates x0_hat
+    """
     def both(xt:Tensor, t:float|Tensor) -> tuple[Tensor, ...]:
         c = own(xt)
         twice = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
@@ -235,7 +308,21 @@ def denoiser(
     """A function from states to estimates of the clean data, from any net
 
     Gradients pass through it. `f.calls` counts the network calls of the last answer,
-    and before it those of the dearest. ValueError for what does not fit together."""
+    and before it those of the dearest. ValueError for what does not fit together.
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        c: class label(s); -1 is the null label
+        w: guidance weight, 0 = none
+        clip: bound of x0_hat, see `threshold`
+        quantile: dynamic thresholding, see `threshold`
+        interval: guide only at times from interval[0] to interval[1]
+        rescale: share that gets the unguided standard deviation
+        guide: a weaker net, in the place of the null label
+    Returns: f(xt, t) -> x0_hat; f.calls: network calls of an answer
+    """
     choose(pred, PREDS, 'prediction')
     check_bounds(clip, quantile)
     check_guidance(sched, c, w, interval, rescale, guide)

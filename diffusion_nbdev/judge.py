@@ -31,7 +31,14 @@ def digit_layer(
     side:int,     # of the kernel, pixels, odd
     stride:int=1, # 2 halves the size, 1 keeps it
 ) -> nn.Sequential:
-    "A convolution, scaled by the averages of its batch, then SiLU"
+    """A convolution, scaled by the averages of its batch, then SiLU
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+        side: of the kernel, pixels, odd
+        stride: 2 halves the size, 1 keeps it
+    """
     conv = nn.Conv2d(c_in, c_out, side, stride, side // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.SiLU())
 
@@ -44,6 +51,13 @@ class DigitNet(nn.Module):
         dim:int=64,        # features
         dropout:float=0.3, # of the features, in training only
     ):
+        """
+        Arguments:
+            n_classes: labels run from 0 to n_classes - 1
+            width: channels of the first layer
+            dim: features
+            dropout: of the features, in training only
+        """
         super().__init__()
         # 28 pixels -> 14 -> 7 -> 3
         self.body = nn.Sequential(
@@ -66,7 +80,12 @@ class DigitNet(nn.Module):
 def check_digits(
     x:Tensor, # images, shape (n, 1, 28, 28), in [0, 1]
 ) -> Tensor: # the same as float32 on the CPU
-    "One-channel images in the data's units, or a ValueError that says what is wrong"
+    """One-channel images in the data's units, or a ValueError that says what is wrong
+
+    Arguments:
+        x: images, shape (n, 1, 28, 28), in [0, 1]
+    Returns: the same as float32 on the CPU
+    """
     x = torch.as_tensor(x).detach()
     if x.ndim != 4 or tuple(x.shape[1:]) != (1, 28, 28) or not len(x):
         rule = 'must be (n, 1, 28, 28), one channel'
@@ -89,7 +108,14 @@ def digit_features(
     x:Tensor,           # images in [0, 1], shape (n, 1, 28, 28)
     batch_size:int=500, # images at a time
 ) -> Tensor: # shape (n, dim), float32, on the CPU
-    "Features of images, in evaluation mode, without gradients; checks the images"
+    """Features of images, in evaluation mode, without gradients; checks the images
+
+    Arguments:
+        net: or another with features(x), for images in [-1, 1]
+        x: images in [0, 1], shape (n, 1, 28, 28)
+        batch_size: images at a time
+    Returns: shape (n, dim), float32, on the CPU
+    """
     x, one = check_digits(x), next(net.parameters())
     was_training = net.training
     net.eval()
@@ -110,7 +136,15 @@ def gauss_frechet(
 ) -> float: # in squared units of the features
     """Squared Fréchet distance of two Gaussians, Dowson and Landau 1982
 
-    $|m_x - m_y|^2 + \\mathrm{tr}(C_x + C_y - 2 (C_x C_y)^{1/2})$"""
+    $|m_x - m_y|^2 + \\mathrm{tr}(C_x + C_y - 2 (C_x C_y)^{1/2})$
+
+    Arguments:
+        mean_x: of the first distribution, shape (D,)
+        cov_x: its covariance, shape (D, D)
+        mean_y: of the second
+        cov_y: its covariance
+    Returns: in squared units of the features
+    """
     values, vectors = torch.linalg.eigh(cov_x)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     # the trace of the root of the product
@@ -123,7 +157,13 @@ def feature_sets(
     x:Tensor, # features of the generated images, shape (n, D)
     y:Tensor, # features of the real ones, shape (m, D)
 ) -> tuple[Tensor, Tensor]: # both as float64 on the CPU
-    "Two sets of at least two points each, or a ValueError"
+    """Two sets of at least two points each, or a ValueError
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+    Returns: both as float64 on the CPU
+    """
     x, y = point_sets(x, y)
     in_range('number of points in x', len(x), 2)
     in_range('number of points in y', len(y), 2)
@@ -134,7 +174,13 @@ def frechet(
     x:Tensor, # features of the generated images, shape (n, D)
     y:Tensor, # features of the real ones, shape (m, D)
 ) -> float: # in squared units of the features
-    "Squared Fréchet distance of two sets, taken as Gaussians, Heusel et al. 2017"
+    """Squared Fréchet distance of two sets, taken as Gaussians, Heusel et al. 2017
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+    Returns: in squared units of the features
+    """
     x, y = feature_sets(x, y)
     cov_x, cov_y = (torch.atleast_2d(torch.cov(s.T)) for s in (x, y))
     return gauss_frechet(x.mean(0), cov_x, y.mean(0), cov_y)
@@ -143,14 +189,23 @@ def frechet(
 def block_rows(
     y:Tensor, # points, shape (m, D)
 ) -> int:
-    "How many points are compared with all of y at a time: blocks of 8 MB"
+    """How many points are compared with all of y at a time: blocks of 8 MB
+
+    Arguments:
+        y: points, shape (m, D)
+    """
     return max(1, 1_000_000 // len(y))
 
 def sum_of_kernels(
     dots:Tensor, # scalar products x . y, any shape; overwritten
     D:int,       # dimensions
 ) -> float:
-    "Sum of the kernel $(x \\cdot y / D + 1)^3$"
+    """Sum of the kernel $(x \\cdot y / D + 1)^3$
+
+    Arguments:
+        dots: scalar products x . y, any shape; overwritten
+        D: dimensions
+    """
     # in place it is three times as fast
     return dots.div_(D).add_(1).pow_(3).sum().item()
 
@@ -158,7 +213,12 @@ def mean_kernel(
     x:Tensor,           # points, shape (n, D), float64
     y:Tensor|None=None, # points, shape (m, D); None: x, no point paired with itself
 ) -> float:
-    "Mean of the kernel $(x_i \\cdot y_j / D + 1)^3$ over pairs, in blocks"
+    """Mean of the kernel $(x_i \\cdot y_j / D + 1)^3$ over pairs, in blocks
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D); None: x, no point paired with itself
+    """
     y, D, total = x if y is None else y, x.shape[1], 0.
     for block in x.split(block_rows(y)):
         total += sum_of_kernels(block @ y.T, D)
@@ -174,7 +234,14 @@ def kid(
 ) -> float: # unbiased, so it may be negative
     """Kernel distance: the unbiased squared MMD with a cubic kernel
 
-    Bińkowski et al. 2018. ValueError for sets that can't be compared."""
+    Bińkowski et al. 2018. ValueError for sets that can't be compared.
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+        yy: `mean_kernel(y, y)`, if known
+    Returns: unbiased, so it may be negative
+    """
     x, y = feature_sets(x, y)
     if yy is None:
         yy = mean_kernel(y)
@@ -185,7 +252,13 @@ def radii(
     x:Tensor, # points, shape (n, D), float64
     k:int=3,  # which neighbour
 ) -> Tensor: # shape (n,)
-    "Distance of each point to its k-th nearest neighbour in the set"
+    """Distance of each point to its k-th nearest neighbour in the set
+
+    Arguments:
+        x: points, shape (n, D), float64
+        k: which neighbour
+    Returns: shape (n,)
+    """
     in_range('k', k, 1, whole=True)
     in_range('number of points', len(x), k + 1)
     found = []
@@ -202,7 +275,14 @@ def precision_recall(
     k:int=3,             # neighbours
     ry:Tensor|None=None, # `radii(y, k)`, if known
 ) -> tuple[float, float]:
-    "Shares of x in the balls of y, and of y in those of x, Kynkäänniemi et al. 2019"
+    """Shares of x in the balls of y, and of y in those of x, Kynkäänniemi et al. 2019
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+        k: neighbours
+        ry: `radii(y, k)`, if known
+    """
     x, y = point_sets(x, y)
     centre = y.mean(0)
     x, y = x - centre, y - centre
@@ -223,7 +303,14 @@ def separate_sets(
     n:int,      # points in each set
     seed:int=0, # of the choice
 ) -> list[Tensor]: # each of shape (n, D)
-    "Up to 8 sets of n points, none in two of them; ValueError if there are too few"
+    """Up to 8 sets of n points, none in two of them; ValueError if there are too few
+
+    Arguments:
+        x: held-out points, shape (h, D)
+        n: points in each set
+        seed: of the choice
+    Returns: each of shape (n, D)
+    """
     in_range('seed', seed, 0, whole=True)
     if n > len(x):
         rule = f'must be at most {len(x)}, as many real ones are there for the floor'
@@ -235,7 +322,13 @@ def class_distance(
     said:Tensor,   # classes that images are read as, shape (n,)
     counts:Tensor, # training images of each class, shape (n_classes,)
 ) -> float: # from 0 to 2
-    "Sum over classes of |share of these images - share of the training images|"
+    """Sum over classes of |share of these images - share of the training images|
+
+    Arguments:
+        said: classes that images are read as, shape (n,)
+        counts: training images of each class, shape (n_classes,)
+    Returns: from 0 to 2
+    """
     share = torch.bincount(said, minlength=len(counts)) / len(said)
     return (share - counts.double() / counts.sum()).abs().sum().item()
 
@@ -298,7 +391,13 @@ def from_tensors(
     tensors:Mapping[str, Tensor], # its weights as "net. ...", and those of KEPT
     card:dict,                    # where they come from
 ) -> Extractor:
-    "A judge put together from what a file keeps of it"
+    """A judge put together from what a file keeps of it
+
+    Arguments:
+        net: a classifier without its weights
+        tensors: its weights as "net. ...", and those of KEPT
+        card: where they come from
+    """
     weights = {k: x for k, x in tensors.items() if k.startswith('net.')}
     net.load_state_dict({k.removeprefix('net.'): x for k, x in weights.items()})
     kept = [tensors[k] for k in KEPT]
@@ -311,7 +410,11 @@ def load_extractor(
 ) -> Extractor:
     """Classifier and reference features from their file, checked against its card
 
-    OSError if the file can't be read, ValueError if it isn't what its card says."""
+    OSError if the file can't be read, ValueError if it isn't what its card says.
+
+    Arguments:
+        path: a file written by tools/ship.py
+    """
     tensors, card = read_safetensors(path, dict(CARD, net=dict))
     missing = sorted(set(KEPT) - tensors.keys())
     if missing:
@@ -329,7 +432,14 @@ def digit_labels(
     n:int,                  # images
     n_classes:int=10,       # labels run from 0 to n_classes - 1
 ) -> Tensor: # long, on the CPU, shape (n,)
-    "One label an image, or a ValueError"
+    """One label an image, or a ValueError
+
+    Arguments:
+        c: labels, or one for all
+        n: images
+        n_classes: labels run from 0 to n_classes - 1
+    Returns: long, on the CPU, shape (n,)
+    """
     c = torch.as_tensor(c).cpu()
     return checked_labels(c, n, n_classes, null=False, **LABELS).expand(n)
 
@@ -338,7 +448,12 @@ def beside_real(
     found:Mapping[str, float],      # metric -> its value, of generated images
     real:Mapping[str, list[float]], # metric -> values of real ones
 ) -> dict[str, float|None]:
-    "Each metric with the mean and the spread of what real images score"
+    """Each metric with the mean and the spread of what real images score
+
+    Arguments:
+        found: metric -> its value, of generated images
+        real: metric -> values of real ones
+    """
     out:dict[str, float|None] = {}
     for m, value in found.items():
         what = 'real' if m in ('precision', 'recall') else 'floor'
@@ -355,7 +470,15 @@ def score_images(
     extractor:Extractor|None=None,    # None: the shipped one
     seed:int=0,                       # chooses the real images of the floor
 ) -> dict: # plain numbers, ready for JSON
-    "Generated against real test images, each metric beside what real images score"
+    """Generated against real test images, each metric beside what real images score
+
+    Arguments:
+        x: generated, in [0, 1], shape (n, 1, 28, 28)
+        c: classes asked for, or one for all; or none
+        extractor: None: the shipped one
+        seed: chooses the real images of the floor
+    Returns: plain numbers, ready for JSON
+    """
     ex = load_extractor() if extractor is None else extractor
     n_classes, x = len(ex.counts), check_digits(x)
     n = int(in_range('number of images', len(x), 10))

@@ -23,14 +23,24 @@ from .checks import choose, in_range
 def not_finite(
     x:Tensor, # points or images, shape (n, *)
 ) -> int:
-    "How many of n points have a NaN or an infinity among their numbers"
+    """How many of n points have a NaN or an infinity among their numbers
+
+    Arguments:
+        x: points or images, shape (n, *)
+    """
     return len(x) - int(x.isfinite().flatten(1).all(1).sum())
 
 def point_set(
     x:Tensor, # points, shape (n, *)
     name:str, # what a message calls them
 ) -> Tensor: # the same as float64 on the CPU
-    "One set made ready to be compared, or a ValueError that says what is wrong with it"
+    """One set made ready to be compared, or a ValueError that says what is wrong with it
+
+    Arguments:
+        x: points, shape (n, *)
+        name: what a message calls them
+    Returns: the same as float64 on the CPU
+    """
     x = torch.as_tensor(x).detach()
     if x.ndim < 2 or x.numel() == 0:
         rule = 'must be (n, D), at least one point in at least one dimension'
@@ -48,7 +58,13 @@ def point_sets(
     x:Tensor, # first set, shape (n, *)
     y:Tensor, # second set, shape (m, *): the same axes behind the first
 ) -> tuple[Tensor, Tensor]: # both as float64 rows on the CPU, shapes (n, D) and (m, D)
-    "Two sets made ready to be compared, or a ValueError that says what is wrong"
+    """Two sets made ready to be compared, or a ValueError that says what is wrong
+
+    Arguments:
+        x: first set, shape (n, *)
+        y: second set, shape (m, *): the same axes behind the first
+    Returns: both as float64 rows on the CPU, shapes (n, D) and (m, D)
+    """
     x, y = point_set(x, 'x'), point_set(y, 'y')
     if x.shape[1:] != y.shape[1:]:
         shapes = f'x has shape {tuple(x.shape)} and y {tuple(y.shape)}'
@@ -59,7 +75,12 @@ def point_sets(
 def ordered(
     x:Tensor, # values, shape (*, n)
 ) -> Tensor: # the same along the last axis, from the smallest to the largest, float64
-    "The quantile function of a sample: a staircase with steps of width 1/n"
+    """The quantile function of a sample: a staircase with steps of width 1/n
+
+    Arguments:
+        x: values, shape (*, n)
+    Returns: the same along the last axis, from the smallest to the largest, float64
+    """
     # NumPy sorts three times as fast as torch
     return torch.from_numpy(np.sort(x.double().numpy(), axis=-1))
 
@@ -69,7 +90,13 @@ def w2_squared(
 ) -> Tensor: # shape (*), float64
     """Squared 2-Wasserstein distance on the line, exact for any n and m
 
-    It is $\\int_0^1 (F^{-1}(u) - G^{-1}(u))^2 du$ of the two quantile functions."""
+    It is $\\int_0^1 (F^{-1}(u) - G^{-1}(u))^2 du$ of the two quantile functions.
+
+    Arguments:
+        x: values of the first distribution(s), shape (*, n)
+        y: values of the second, shape (*, m)
+    Returns: shape (*), float64
+    """
     x, y = ordered(x), ordered(y)
     n, m = x.shape[-1], y.shape[-1]
     if n == m:
@@ -86,7 +113,14 @@ def directions(
     n_proj:int, # how many
     seed:int=0, # the same seed gives the same directions
 ) -> Tensor: # unit vectors, shape (n_proj, D), float64
-    "Directions drawn evenly from the unit sphere"
+    """Directions drawn evenly from the unit sphere
+
+    Arguments:
+        D: dimensions
+        n_proj: how many
+        seed: the same seed gives the same directions
+    Returns: unit vectors, shape (n_proj, D), float64
+    """
     generator = torch.Generator().manual_seed(seed)
     g = torch.randn(n_proj, D, dtype=torch.float64, generator=generator)
     return g / g.norm(dim=1, keepdim=True)
@@ -99,7 +133,15 @@ def sliced_w2(
 ) -> float: # in the units of the points
     """Sliced 2-Wasserstein distance: root of the mean over directions of squared 1-D W2
 
-    Rabin et al. 2012. ValueError for sets that can't be compared."""
+    Rabin et al. 2012. ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+        n_proj: number of random directions
+        seed: of the directions
+    Returns: in the units of the points
+    """
     x, y = point_sets(x, y)
     in_range('n_proj', n_proj, 1, whole=True)
     in_range('seed', seed, 0, 2 ** 63 - 1, whole=True)
@@ -115,7 +157,12 @@ def sum_of_distances(
     x:Tensor, # points, shape (n, D)
     y:Tensor, # points, shape (m, D)
 ) -> float:
-    "Sum of |x_i - y_j| over all pairs"
+    """Sum of |x_i - y_j| over all pairs
+
+    Arguments:
+        x: points, shape (n, D)
+        y: points, shape (m, D)
+    """
     # in few dimensions the exact way costs little
     exact = x.shape[1] <= 32
     mode = 'donot_use_mm_for_euclid_dist' if exact else 'use_mm_for_euclid_dist'
@@ -125,7 +172,12 @@ def mean_distance(
     x:Tensor, # points, shape (n, D), float64
     y:Tensor, # points, shape (m, D), float64
 ) -> float:
-    "Mean of |x_i - y_j| over all pairs, in blocks of bounded memory"
+    """Mean of |x_i - y_j| over all pairs, in blocks of bounded memory
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D), float64
+    """
     rows, total = max(1, 4_000_000 // len(y)), 0.
     for i in range(0, len(x), rows):
         block, rest = x[i:i + rows], x[i + rows:]
@@ -142,7 +194,13 @@ def energy_distance(
 ) -> float: # in the root of the units of the points
     """Energy distance $\\sqrt{2 E|X-Y| - E|X-X'| - E|Y-Y'|}$, Székely and Rizzo 2013
 
-    Over all pairs (V-statistic). ValueError for sets that can't be compared."""
+    Over all pairs (V-statistic). ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+    Returns: in the root of the units of the points
+    """
     x, y = point_sets(x, y)
     # far from the origin digits would be lost
     centre = y.mean(0)
@@ -158,7 +216,13 @@ def with_options(
     metric:str|Metric, # a key of METRICS, or a function of two sets
     options:dict,      # those that are given
 ) -> tuple[str, Metric, dict]: # name, function, and every option with its value
-    "A metric by its name, with all its options; ValueError for a name unknown to it"
+    """A metric by its name, with all its options; ValueError for a name unknown to it
+
+    Arguments:
+        metric: a key of METRICS, or a function of two sets
+        options: those that are given
+    Returns: name, function, and every option with its value
+    """
     f:Metric = choose(metric, METRICS, 'metric') if isinstance(metric, str) else metric
     if not callable(f):
         raise ValueError(f'metric {metric!r}: must be a name or a function of two sets')
@@ -177,13 +241,22 @@ def with_options(
 def rms(
     draws:Sequence[float], # distances
 ) -> float:
-    "Root mean square"
+    """Root mean square
+
+    Arguments:
+        draws: distances
+    """
     return math.sqrt(sum(d * d for d in draws) / len(draws))
 
 def spread(
     draws:Sequence[float], # distances
 ) -> float|None: # None of a single draw: JSON has no NaN
-    "Standard deviation of a single draw"
+    """Standard deviation of a single draw
+
+    Arguments:
+        draws: distances
+    Returns: None of a single draw: JSON has no NaN
+    """
     return float(np.std(draws, ddof=1)) if len(draws) > 1 else None
 
 # %% ../nbs/06_metrics.ipynb #c0a56b6f
@@ -222,7 +295,14 @@ def drawn_points(
     seed:int,
     what:str,  # what a message calls `draw`
 ) -> Tensor: # shape (n, *)
-    "`draw(n, seed)`, or a ValueError if that isn't n points"
+    """`draw(n, seed)`, or a ValueError if that isn't n points
+
+    Arguments:
+        draw: where they come from
+        n: how many
+        what: what a message calls `draw`
+    Returns: shape (n, *)
+    """
     x = torch.as_tensor(draw(n, seed))
     if x.ndim < 2 or len(x) != n:
         gave = f'{what}({n}, {seed}) gave shape {tuple(x.shape)}'
@@ -238,7 +318,16 @@ def floor_of(
     seed:int=0,        # the pairs use the seeds seed ... seed + 2 pairs - 1
     **options,         # passed to the metric
 ) -> Floor:
-    "Distance of real data from themselves: root mean square over independent pairs"
+    """Distance of real data from themselves: root mean square over independent pairs
+
+    Arguments:
+        metric: a key of METRICS, or a function (x, y) -> float
+        draw: points of real data; independent for different seeds
+        n: points in each set
+        pairs: independent pairs
+        seed: the pairs use the seeds seed ... seed + 2 pairs - 1
+        options: passed to the metric
+    """
     name, f, options = with_options(metric, options)
     in_range('n', n, 1, whole=True)
     in_range('pairs', pairs, 1, whole=True)
@@ -259,7 +348,12 @@ def excess(
 ) -> float:
     """What is left of a distance when the floor is taken out
 
-    $\\sqrt{\\max(0, \\mathrm{value}^2 - \\mathrm{floor}^2)}$"""
+    $\\sqrt{\\max(0, \\mathrm{value}^2 - \\mathrm{floor}^2)}$
+
+    Arguments:
+        value: a distance between generated and real points
+        floor: that between real and real, at the same number of points
+    """
     value = in_range('value', float(value), 0)
     floor = in_range('floor', float(floor), 0)
     return math.sqrt(max(0., value ** 2 - floor ** 2))
@@ -276,7 +370,20 @@ def score_points(
     floor:Floor|None=None,          # measured before: same metric, options and n
     **options,                      # passed to the metric
 ) -> dict: # plain numbers, ready for JSON: value, spread, floor, excess, and how made
-    "Generated against real points: the distance, its floor and the excess over it"
+    """Generated against real points: the distance, its floor and the excess over it
+
+    Arguments:
+        generate: generate(n, seed) -> n generated points
+        draw: draw(n, seed) -> n points of real data
+        n: points on each side
+        metric: a key of METRICS, or a function (x, y) -> float
+        seeds: generated sets, each against its own real points
+        pairs: pairs of real sets for the floor
+        seed: the first seed
+        floor: measured before: same metric, options and n
+        options: passed to the metric
+    Returns: plain numbers, ready for JSON: value, spread, floor, excess, and how made
+    """
     in_range('seeds', seeds, 1, whole=True)
     if floor is None:
         floor = floor_of(metric, draw, n, pairs, seed, **options)

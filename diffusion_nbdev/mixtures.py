@@ -26,7 +26,16 @@ def checked_numbers(
     least:float=-math.inf,        # no number may be below it
     above:bool=False,             # must they be above it?
 ) -> Tensor: # float64
-    "Finite numbers in a range, or a ValueError that names the first that is not"
+    """Finite numbers in a range, or a ValueError that names the first that is not
+
+    Arguments:
+        x: numbers
+        name: what the reader calls them
+        shapes: shapes they may have
+        least: no number may be below it
+        above: must they be above it?
+    Returns: float64
+    """
     x = float64(x)
     if tuple(x.shape) not in shapes:
         rule = ' or '.join(map(str, shapes))
@@ -41,7 +50,12 @@ def checked_numbers(
 def checked_means(
     means:Tensor|list, # centres, shape (K, *)
 ) -> Tensor: # float64
-    "The centres of the components, or a ValueError"
+    """The centres of the components, or a ValueError
+
+    Arguments:
+        means: centres, shape (K, *)
+    Returns: float64
+    """
     means = float64(means)
     if means.ndim < 2 or not means.numel():
         rule = 'must be (K, *) with K of at least 1'
@@ -55,7 +69,13 @@ def component_labels(
     labels:Tensor|list|None, # classes of the components, or None
     K:int,                   # number of components
 ) -> Tensor: # long (K,), -1 everywhere if there are no classes
-    "Classes 0 .. n_classes-1, each at least once, or a ValueError"
+    """Classes 0 .. n_classes-1, each at least once, or a ValueError
+
+    Arguments:
+        labels: classes of the components, or None
+        K: number of components
+    Returns: long (K,), -1 everywhere if there are no classes
+    """
     if labels is None:
         return torch.full((K,), -1)
     labels = torch.as_tensor(labels).cpu()
@@ -84,7 +104,15 @@ def components_on(
     labels:Tensor,       # classes, long (K,), -1 where there are none
     device:torch.device, # where they are wanted
 ) -> Components:
-    "The components of a mixture on a device, one variance for all if they are alike"
+    """The components of a mixture on a device, one variance for all if they are alike
+
+    Arguments:
+        means: centres, float64 (K, *)
+        stds: standard deviations, float64 (K,)
+        weights: shares, float64 (K,)
+        labels: classes, long (K,), -1 where there are none
+        device: where they are wanted
+    """
     var = stds ** 2
     if (stds == stds[0]).all():
         var = var[:1]
@@ -98,7 +126,15 @@ def draw_components(
     u:Tensor,       # uniform numbers in [0, 1), float64 (n,)
     c:Tensor,       # class of each, long (n,); -1: all classes
 ) -> Tensor: # numbers of components, long (n,)
-    "A component for each uniform number, by their weights within the class"
+    """A component for each uniform number, by their weights within the class
+
+    Arguments:
+        weights: shares, float64 (K,)
+        labels: classes, long (K,)
+        u: uniform numbers in [0, 1), float64 (n,)
+        c: class of each, long (n,); -1: all classes
+    Returns: numbers of components, long (n,)
+    """
     k = torch.empty(len(u), dtype=torch.long)
     for label in c.unique():
         own = torch.arange(len(weights))
@@ -114,7 +150,13 @@ def state_rows(
     xt:Tensor,             # states, shape (B, *)
     shape:tuple[int, ...], # of one state, (*)
 ) -> Tensor: # float64 (B, D); on the CPU where their device knows no float64
-    "States as rows, or a ValueError"
+    """States as rows, or a ValueError
+
+    Arguments:
+        xt: states, shape (B, *)
+        shape: of one state, (*)
+    Returns: float64 (B, D); on the CPU where their device knows no float64
+    """
     if tuple(xt.shape[1:]) != shape or xt.ndim < 2:
         rule = f"must be (B, {', '.join(map(str, shape))})"
         raise ValueError(f'xt has shape {tuple(xt.shape)}: {rule}')
@@ -129,7 +171,15 @@ def state_times(
     B:int,               # number of states
     device:torch.device, # where the states are
 ) -> Tensor: # one number, or (B,) on that device
-    "The times of states, or a ValueError"
+    """The times of states, or a ValueError
+
+    Arguments:
+        T: the last time
+        t: time(s) in 0..T
+        B: number of states
+        device: where the states are
+    Returns: one number, or (B,) on that device
+    """
     t = time_tensor(t, T)
     if tuple(t.shape) not in ((), (1,), (B,)):
         rule = f'must be (), (1,) or ({B},)'
@@ -145,7 +195,15 @@ def block_of(
     n:int,        # number of rows
     fill:float=0, # for rows that are not there
 ) -> Tensor: # shape (n, ...)
-    "Rows i to i + n, the missing ones filled up"
+    """Rows i to i + n, the missing ones filled up
+
+    Arguments:
+        a: shape (B, ...)
+        i: first row of the block
+        n: number of rows
+        fill: for rows that are not there
+    Returns: shape (n, ...)
+    """
     rows = a[i:i + n]
     return F.pad(rows, (0, 0) * (a.ndim - 1) + (0, n - len(rows)), value=fill)
 
@@ -154,7 +212,14 @@ def column(
     n:int,               # number of rows
     device:torch.device, # where they are
 ) -> Tensor: # shape (n, 1)
-    "A coefficient for each row; one number on the CPU is spread there without a copy"
+    """A coefficient for each row; one number on the CPU is spread there without a copy
+
+    Arguments:
+        a: one number, or one for each of n rows
+        n: number of rows
+        device: where they are
+    Returns: shape (n, 1)
+    """
     if a.numel() == 1:
         a = torch.zeros(n, dtype=torch.float64, device=device) + a.reshape(())
     return a[:, None]
@@ -164,7 +229,12 @@ def legendre(
     K:int,    # degree, at least 1
     u:Tensor, # where, in (-1, 1)
 ) -> tuple[Tensor, Tensor]:
-    "The Legendre polynomials of degree K and K - 1, by their recurrence"
+    """The Legendre polynomials of degree K and K - 1, by their recurrence
+
+    Arguments:
+        K: degree, at least 1
+        u: where, in (-1, 1)
+    """
     p, before = u, torch.ones_like(u)
     for j in range(2, K + 1):
         p, before = ((2 * j - 1) * u * p - (j - 1) * before) / j, p
@@ -173,7 +243,12 @@ def legendre(
 def gauss_legendre(
     K:int, # number of nodes
 ) -> tuple[Tensor, Tensor]: # nodes in (-1, 1) and their weights
-    "Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method"
+    """Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method
+
+    Arguments:
+        K: number of nodes
+    Returns: nodes in (-1, 1) and their weights
+    """
     u = torch.cos(math.pi * (torch.arange(K, 0, -1).double() - 0.25) / (K + 0.5))
     slope = torch.ones_like(u)
     for _ in range(5):

@@ -19,7 +19,13 @@ def multiply_adds(
     net,         # net(xt, t, c)
     side:int=28, # pixels of a side
 ) -> int: # of convolutions and matrix products, for one image
-    "Work of one network call on one image, counted while it runs"
+    """Work of one network call on one image, counted while it runs
+
+    Arguments:
+        net: net(xt, t, c)
+        side: pixels of a side
+    Returns: of convolutions and matrix products, for one image
+    """
     x, t = torch.zeros(1, net.in_channels, side, side), torch.ones(1, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.no_grad(): net(x, t)
     return counter.get_total_flops() // 2
@@ -32,6 +38,12 @@ class SampleScores(L.Callback):
         num:int=500, # samples
         n:int=20,    # steps of DDIM
     ):
+        """
+        Arguments:
+            every: epochs between two measurements
+            num: samples
+            n: steps of DDIM
+        """
         self.every = in_range('every', every, 1, whole=True)
         self.num = in_range('num', num, 10, 10_000, whole=True)
         self.n = in_range('n', n, 1, whole=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Units', 'unit_images', 'checked_parts', 'seam', 'guide_net', 'some_weight', 'sample_count', 'first_states',
-           'registered', 'step_options', 'drawing', 'schedule_recipe', 'save_model', 'Model', 'units_of', 'built',
+           'registered', 'step_options', 'drawing', 'recipe_of', 'save_model', 'Model', 'units_of', 'built',
            'from_card', 'load']
 
 # %% ../nbs/07_model.ipynb #7faaf87e
@@ -28,7 +28,7 @@ from .files import (
 from .guidance import denoiser
 from .recipes import build
 from .sampling import GRIDS, SAMPLERS, SeededNoise
-from .schedules import PREDS, Schedule, diffuse, schedule_from_betas
+from .schedules import PREDS, Schedule, diffuse, like
 
 # %% ../nbs/07_model.ipynb #2f5fad73
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,13 @@ def unit_images(
     n_classes:int=0, # labels run from 0 to n_classes - 1; 0 for no labels
     name:str='',     # of the data set
 ) -> Units:
-    "Units of images: [0, 1] outside, [-1, 1] inside"
+    """Units of images: [0, 1] outside, [-1, 1] inside
+
+    Arguments:
+        shape: of one image: [C, H, W]
+        n_classes: labels run from 0 to n_classes - 1; 0 for no labels
+        name: of the data set
+    """
     return Units(list(shape), 0.5, 0.5, clip=1., n_classes=n_classes, name=name)
 
 # %% ../nbs/07_model.ipynb #90737f41
@@ -78,7 +84,15 @@ def checked_parts(
     pred:str,         # what it predicts: a key of PREDS
     data:Units|None,  # units of the data
 ) -> Units: # of the data
-    "ValueError for parts of which no model can be made"
+    """ValueError for parts of which no model can be made
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: the schedule it is trained with
+        pred: what it predicts: a key of PREDS
+        data: units of the data
+    Returns: of the data
+    """
     choose(pred, PREDS, 'prediction')
     if isinstance(net, Schedule) or not isinstance(net, nn.Module):
         kind = type(net).__name__
@@ -104,7 +118,13 @@ def guide_net(
     model:'Model', # to be guided
     guide:'Model', # a weaker model of the same data
 ) -> nn.Module: # the guide's net
-    "The net of a guide, or a ValueError that says where the two don't fit"
+    """The net of a guide, or a ValueError that says where the two don't fit
+
+    Arguments:
+        model: to be guided
+        guide: a weaker model of the same data
+    Returns: the guide's net
+    """
     other = seam(guide)
     for what, own in seam(model).items():
         if other[what] != own:
@@ -123,7 +143,13 @@ def sample_count(
     x:Tensor|None,     # data to start from
     start:float|None,  # the time to which they get noise
 ) -> int:
-    "How many samples: num, or as many as x has; ValueError for what does not fit"
+    """How many samples: num, or as many as x has; ValueError for what does not fit
+
+    Arguments:
+        num: asked for
+        x: data to start from
+        start: the time to which they get noise
+    """
     if x is None:
         if start is not None:
             raise ValueError(f'start = {start!r}: needs data x to start from')
@@ -146,14 +172,24 @@ def first_states(
     x:Tensor|None,     # their data, in the data's own units
     start:float|None,  # the time to which they get noise
 ) -> Tensor: # shape (num, *), at least float32, where the net is
-    "Noise, or x at time `start`; either way by the samples' own noise of step 0"
+    """Noise, or x at time `start`; either way by the samples' own noise of step 0
+
+    Arguments:
+        noise: of these samples
+        num: how many
+        x: their data, in the data's own units
+        start: the time to which they get noise
+    Returns: shape (num, *), at least float32, where the net is
+    """
     weight = some_weight(model.net)
     dtype = torch.promote_types(weight.dtype, torch.float32)
     z = torch.empty(num, *model.data.shape, dtype=dtype, device=weight.device)
     z = noise(z, 0)
+    sched = model.sched
     if x is None or start is None:
-        return z
-    return diffuse(model.sched, model.data.to_model(x.to(z)), start, z)
+        # on the path vp the last noise is of unit variance
+        return z if sched.path == 'vp' else like(sched.noise(sched.T), z) * z
+    return diffuse(sched, model.data.to_model(x.to(z)), start, z)
 
 # %% ../nbs/07_model.ipynb #model-steps
 def registered(
@@ -161,7 +197,13 @@ def registered(
     table:dict[str, Callable],  # SAMPLERS or GRIDS
     what:str,                   # for messages
 ) -> Callable:
-    "The thing of that name, from whatever chapter it comes"
+    """The thing of that name, from whatever chapter it comes
+
+    Arguments:
+        given: the thing itself, or its name
+        table: SAMPLERS or GRIDS
+        what: for messages
+    """
     if not isinstance(given, str):
         return given
     if given not in table:
@@ -174,7 +216,14 @@ def step_options(
     times:Callable|str|list|Tensor|None=None, # a grid, its name, or times
     start:float|None=None,                    # the first time; None for T
 ) -> dict[str, Any]: # without those that are None
-    "How many steps and at what times, as a sampler takes them"
+    """How many steps and at what times, as a sampler takes them
+
+    Arguments:
+        n: steps; None: the sampler's own
+        times: a grid, its name, or times
+        start: the first time; None for T
+    Returns: without those that are None
+    """
     if isinstance(times, str):
         times = registered(times, GRIDS, 'time grid')
     options = dict(n=n, times=times, start=start)
@@ -189,16 +238,26 @@ def drawing(
     seed:int,              # of the noise
     c:int|Tensor|list|None=None, # a class for all, or one a sample
     x:Tensor|None=None,    # data of all samples, see `first_states`
-    start:float|None=None, # see `first_states`
-    **options,             # n, times, eta, ...: passed to the sampler
+    **options,             # n, times, start, eta, ...: passed to the sampler
 ) -> Callable: # draw(first, stop, seen): samples first ... stop - 1, on the CPU
-    "Some of the samples, in the data's own units; seen(k) is told how many are done"
+    """Some of the samples, in the data's own units; seen(k) is told how many are done
+
+    Arguments:
+        sampler: sampler(f, sched, x, noise=noise, **options)
+        denoise: denoise(c) -> a denoiser
+        num: how many samples in all
+        seed: of the noise
+        c: a class for all, or one a sample
+        x: data of all samples, see `first_states`
+        options: n, times, start, eta, ...: passed to the sampler
+    Returns: draw(first, stop, seen): samples first ... stop - 1, on the CPU
+    """
     given = None if c is None else torch.as_tensor(c)
     classes = labels(given, num, model.n_classes)
     def draw(first:int, stop:int, seen:Callable) -> Tensor:
         noise, rows = SeededNoise(seed, first), slice(first, stop)
         own = None if x is None else x[rows]
-        z = first_states(model, noise, stop - first, own, start)
+        z = first_states(model, noise, stop - first, own, options.get('start'))
         f = denoise(None if classes is None else classes[rows])
         states = sampler(f, model.sched, z, noise=noise, **options)
         for k, z in enumerate(states):
@@ -209,15 +268,22 @@ def drawing(
     return draw
 
 # %% ../nbs/07_model.ipynb #model-file
-def schedule_recipe(sched:Schedule) -> dict: # class_path and init_args
-    "How a schedule is made again; one without a recipe from its betas"
-    if sched.recipe is not None:
-        return sched.recipe
-    path = getattr(sched, 'path', 'vp')
-    if path != 'vp':
-        why = 'does not record how it was made'
-        raise ValueError(f'sched is a Schedule of path {path!r}, which {why}')
-    return schedule_from_betas(sched.beta(torch.arange(1, sched.T + 1))).recipe
+def recipe_of(
+    made:nn.Module, # a net or a schedule
+    what:str,       # which of them, for the message
+) -> dict: # class_path and init_args
+    """How it is made again, or a ValueError if it does not record it
+
+    Arguments:
+        made: a net or a schedule
+        what: which of them, for the message
+    Returns: class_path and init_args
+    """
+    recipe = getattr(made, 'recipe', None)
+    if isinstance(recipe, dict):
+        return recipe
+    why = 'does not record how it was made: decorate its class with @recorded'
+    raise ValueError(f'{what} is a {type(made).__name__}, which {why}')
 
 def save_model(
     model:'Model',
@@ -225,16 +291,21 @@ def save_model(
     half:bool=False, # numbers of 16 bits in the file?
     **facts,         # what else the card shall say
 ) -> dict: # the card as written
-    "Write net, schedule, parameterisation, units and card to one file"
-    path, recipe = Path(path), getattr(model.net, 'recipe', None)
+    """Write net, schedule, parameterisation, units and card to one file
+
+    Arguments:
+        path: where to, ending in .safetensors
+        half: numbers of 16 bits in the file?
+        facts: what else the card shall say
+    Returns: the card as written
+    """
+    path = Path(path)
     if path.suffix != '.safetensors':
         rule = 'the name of a weights file must end in .safetensors'
         raise ValueError(f'{path}: {rule}')
-    if recipe is None:
-        why = 'does not record how it was made: decorate its class with @recorded'
-        raise ValueError(f'net is a {type(model.net).__name__}, which {why}')
-    own = dict(net=recipe, sched=schedule_recipe(model.sched), pred=model.pred,
-               half=half, data=dataclasses.asdict(model.data))
+    net, sched = recipe_of(model.net, 'net'), recipe_of(model.sched, 'sched')
+    own = dict(net=net, sched=sched, pred=model.pred, half=half,
+               data=dataclasses.asdict(model.data))
     tensors = file_tensors(model.net, path, half)
     return write_safetensors(path, tensors, {**model.card, **facts, **own})
 
@@ -247,6 +318,13 @@ class Model(nn.Module):
         pred:str='v',         # what it predicts: a key of PREDS
         data:Units|None=None, # units of the data
     ):
+        """
+        Arguments:
+            net: net(xt, t, c) -> out
+            sched: the schedule it is trained with
+            pred: what it predicts: a key of PREDS
+            data: units of the data
+        """
         super().__init__()
         self.data = checked_parts(net, sched, pred, data)
         self.net, self.sched, self.pred = net, sched, pred
@@ -276,7 +354,18 @@ class Model(nn.Module):
         rescale:float=0.,           # share that gets the unguided standard deviation
         guide:'Model|None'=None,    # a weaker model to be guided away from
     ) -> Callable: # f(xt, t) -> x0_hat
-        "A denoiser of this model, for any sampler, see `denoiser`"
+        """A denoiser of this model, for any sampler, see `denoiser`
+
+        Arguments:
+            c: class label(s); -1 is the null label
+            w: guidance weight, 0 = none
+            clip: of x0_hat; 'data': of the units
+            quantile: dynamic thresholding, see `threshold`
+            interval: guide only at times in this interval
+            rescale: share that gets the unguided standard deviation
+            guide: a weaker model to be guided away from
+        Returns: f(xt, t) -> x0_hat
+        """
         clip = self.data.clip if clip == 'data' else clip
         weak = None if guide is None else guide_net(self, guide)
         return denoiser(self.net, self.sched, self.pred, c, w, clip, quantile,
@@ -310,14 +399,36 @@ class Model(nn.Module):
         `batch_size`, `precision`, `progress`.
 
         Network calls for each sample are left in `self.calls`. ValueError, in one
-        line, for whatever does not fit."""
+        line, for whatever does not fit.
+
+        Arguments:
+            sampler: a sampler or its name
+            n: steps; None for the sampler's own default
+            num: how many samples; None for 1, or as many as x has
+            c: a class for all, or one a sample
+            w: guidance weight, 0 = none
+            seed: sample i depends on this and on i alone
+            batch_size: samples at a time; None chooses
+            clip: see `Model.denoiser`
+            quantile: see `Model.denoiser`
+            interval: see `Model.denoiser`
+            rescale: see `Model.denoiser`
+            guide: see `Model.denoiser`
+            precision: 32, or bf16 where it is safe; None chooses
+            progress: show a bar?
+            times: a time grid, its name, or times
+            x: data to start from, (num, *), in their own units
+            start: the time, 1 to T, to which x gets noise
+            options: eta, ...: passed to the sampler
+        Returns: (num, *), on the CPU
+        """
         make = registered(sampler, SAMPLERS, 'sampler')
         num = sample_count(self, num, x, start)
         precision = chosen_precision(self.device, self.data.shape, precision)
         options |= step_options(n, times, start)
         def denoise(c):
             return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
-        draw = drawing(self, make, denoise, num, seed, c, x, start, **options)
+        draw = drawing(self, make, denoise, num, seed, c, x, **options)
         bar = tqdm(total=num, unit='sample', desc=make.__name__, disable=not progress)
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
@@ -327,7 +438,14 @@ class Model(nn.Module):
         half:bool=False, # numbers of 16 bits in the file, of which `load` makes 32?
         **facts,         # what else the card shall say: training, metrics, ...
     ) -> Path: # the same path
-        "Write net, schedule, parameterisation, units and card to one file"
+        """Write net, schedule, parameterisation, units and card to one file
+
+        Arguments:
+            path: where to, ending in .safetensors
+            half: numbers of 16 bits in the file, of which `load` makes 32?
+            facts: what else the card shall say: training, metrics, ...
+        Returns: the same path
+        """
         self.card = save_model(self, path, half, **facts)
         return Path(path)
 
@@ -336,7 +454,11 @@ def units_of(
     card:dict,
     path:str|Path, # for messages
 ) -> Units:
-    "The units that a card holds, or a ValueError"
+    """The units that a card holds, or a ValueError
+
+    Arguments:
+        path: for messages
+    """
     try:
         return Units(**card['data'])
     except TypeError as e:
@@ -349,7 +471,13 @@ def built(
     path:str|Path,             # for messages
     trust:bool=False,          # see `build`
 ) -> tuple[nn.Module, Schedule]:
-    "Net and schedule that a card describes, or a ValueError"
+    """Net and schedule that a card describes, or a ValueError
+
+    Arguments:
+        tensors: whose sizes bound those of the net
+        path: for messages
+        trust: see `build`
+    """
     try:
         checked_sizes(card, tensors, trust)
         net, sched = build(card['net'], trust), build(card['sched'], trust)
@@ -368,7 +496,14 @@ def from_card(
     path:str|Path='weights',   # for messages
     trust:bool=False,          # let the card name any class that can be imported?
 ) -> Model:
-    "The model that a card describes, with these weights"
+    """The model that a card describes, with these weights
+
+    Arguments:
+        tensors: the net's weights by name
+        card: as `Model.save` writes it
+        path: for messages
+        trust: let the card name any class that can be imported?
+    """
     units = units_of(card, path)
     net, sched = built(card, tensors, path, trust)
     fill(net, tensors, path)
@@ -384,6 +519,12 @@ def load(
     name:str|Path,    # a shipped name, a safetensors file, or a run's folder
     trust:bool=False, # let the file's card name any class that can be imported?
 ) -> Model: # in evaluation mode, on the CPU
-    "A model from its weights file; nothing in the file is executed"
+    """A model from its weights file; nothing in the file is executed
+
+    Arguments:
+        name: a shipped name, a safetensors file, or a run's folder
+        trust: let the file's card name any class that can be imported?
+    Returns: in evaluation mode, on the CPU
+    """
     path = find_weights(name)
     return from_card(*read_weights(path), path, trust)

@@ -39,6 +39,14 @@ class Mixture:
         weights:Tensor|list|None=None, # shares, (K,), scaled to sum 1; None: equal
         labels:Tensor|list|None=None,  # classes 0 .. n_classes-1, (K,), all of them
     ):
+        """
+        Arguments:
+            sched: T steps
+            means: centres of the K components, shape (K, *)
+            stds: standard deviations, one or (K,); 0 is a point
+            weights: shares, (K,), scaled to sum 1; None: equal
+            labels: classes 0 .. n_classes-1, (K,), all of them
+        """
         self.sched, self.means = sched, checked_means(means)
         K, self.shape = len(self.means), tuple(self.means.shape[1:])
         self.stds = checked_numbers(stds, 'stds', [(), (K,)], 0).expand(K)
@@ -66,7 +74,15 @@ class Mixture:
         c:int|Tensor|None=None,          # class, or long (n,); -1 or None: all classes
         dtype:torch.dtype=torch.float32, # drawn in float64, then cast
     ) -> tuple[Tensor, Tensor]: # x0 (n, *) and labels, long (n,): -1 for none
-        "Data: a component by its weight, then a Gaussian draw from it"
+        """Data: a component by its weight, then a Gaussian draw from it
+
+        Arguments:
+            n: how many
+            seed: equal seeds, equal samples
+            c: class, or long (n,); -1 or None: all classes
+            dtype: drawn in float64, then cast
+        Returns: x0 (n, *) and labels, long (n,): -1 for none
+        """
         return draw_from(self, n, seed, c, dtype)
 
     def __call__(self,
@@ -74,7 +90,14 @@ class Mixture:
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # x0_hat, shape (B, *), in xt's dtype
-        "$E[x_0 | x_t]$, the best denoiser there is; at t = 0 it is x_t"
+        """$E[x_0 | x_t]$, the best denoiser there is; at t = 0 it is x_t
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: x0_hat, shape (B, *), in xt's dtype
+        """
         return answered(self, posterior_mean, xt, t, c).reshape(xt.shape)
 
     def log_density(self,
@@ -82,7 +105,14 @@ class Mixture:
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # natural logarithm, shape (B,), in xt's dtype
-        "$\\log p_t(x_t)$ of the marginal, or $\\log p_t(x_t | c)$"
+        """$\\log p_t(x_t)$ of the marginal, or $\\log p_t(x_t | c)$
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: natural logarithm, shape (B,), in xt's dtype
+        """
         return log_density_of(self, xt, t, c)
 
     def score(self,
@@ -90,7 +120,14 @@ class Mixture:
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # shape (B, *), in xt's dtype
-        "$\\nabla \\log p_t(x_t)$"
+        """$\\nabla \\log p_t(x_t)$
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         check_density(self, t)
         return answered(self, mixture_score, xt, t, c).reshape(xt.shape)
 
@@ -99,7 +136,14 @@ class Mixture:
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # shape (B, *), in xt's dtype
-        "$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know"
+        """$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         return answered(self, posterior_variance, xt, t, c).reshape(xt.shape)
 
 # %% ../nbs/02_oracles.ipynb #325285d3
@@ -110,7 +154,16 @@ def draw_from(
     c:int|Tensor|None,  # class, or long (n,); -1 or None: all classes
     dtype:torch.dtype,  # of the samples
 ) -> tuple[Tensor, Tensor]: # x0 of shape (n, *) and labels, long (n,)
-    "Data: a component by its weight, then a Gaussian draw from it"
+    """Data: a component by its weight, then a Gaussian draw from it
+
+    Arguments:
+        mixture: K components
+        n: how many
+        seed: equal seeds, equal samples
+        c: class, or long (n,); -1 or None: all classes
+        dtype: of the samples
+    Returns: x0 of shape (n, *) and labels, long (n,)
+    """
     in_range('n', n, 1, whole=True)
     gen = torch.Generator().manual_seed(seed)
     c = label_tensor(c, mixture.n_classes, n).cpu()
@@ -125,7 +178,13 @@ def steady_matmul(
     a:Tensor, # shape (n, m)
     b:Tensor, # shape (m, k)
 ) -> Tensor: # shape (n, k)
-    "a @ b, so that the rounding of a row does not depend on the other rows"
+    """a @ b, so that the rounding of a row does not depend on the other rows
+
+    Arguments:
+        a: shape (n, m)
+        b: shape (m, k)
+    Returns: shape (n, k)
+    """
     k = b.shape[1]
     return (a @ F.pad(b, (0, -k % 16)))[:, :k]
 
@@ -134,7 +193,14 @@ def distance2(
     signal:Tensor, # shape (n, 1)
     means:Tensor,  # shape (K, D)
 ) -> Tensor: # shape (n, K)
-    "Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$"
+    """Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$
+
+    Arguments:
+        x: shape (n, D)
+        signal: shape (n, 1)
+        means: shape (K, D)
+    Returns: shape (n, K)
+    """
     D = means.shape[1]
     if D <= 16:
         total = (x[:, :1] - signal * means[:, 0]) ** 2
@@ -168,7 +234,14 @@ def level_at(
     parts:Components, # the mixture
     n:int,            # number of states
 ) -> Level:
-    "Coefficients at times t, and how far each component is spread by then"
+    """Coefficients at times t, and how far each component is spread by then
+
+    Arguments:
+        sched: T steps
+        t: one time, or one for each of n states
+        parts: the mixture
+        n: number of states
+    """
     device, D = parts.means.device, parts.means.shape[1]
     signal = column(sched.signal(t), n, device)
     noise = column(sched.noise(t), n, device)
@@ -183,7 +256,14 @@ def evidence(
     level:Level,      # their times
     parts:Components, # the mixture
 ) -> Evidence:
-    "Bayes' rule before normalisation: prior times likelihood, as logarithms"
+    """Bayes' rule before normalisation: prior times likelihood, as logarithms
+
+    Arguments:
+        x: n states as rows, float64 (n, D)
+        c: their classes, long (n,); -1: all classes
+        level: their times
+        parts: the mixture
+    """
     apart = distance2(x, level.signal, parts.means)
     logit = level.prior - apart / (2 * level.var_t)
     if (parts.labels >= 0).any():
@@ -198,7 +278,14 @@ def blocks(
     t:float|Tensor,    # time(s) in 0..T
     c:int|Tensor|None, # class or classes
 ) -> Iterator[Evidence]:
-    "The states in blocks of rows, whose number depends on the mixture alone"
+    """The states in blocks of rows, whose number depends on the mixture alone
+
+    Arguments:
+        mixture: K components
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    """
     x = state_rows(xt, mixture.shape)
     B, device = len(x), x.device
     c = label_tensor(c, mixture.n_classes, B).to(device)
@@ -221,7 +308,16 @@ def answered(
     t:float|Tensor,                     # time(s) in 0..T
     c:int|Tensor|None,                  # class or classes
 ) -> Tensor: # shape (B, ...), in xt's dtype and on its device
-    "One answer for each state, whatever batch it is in"
+    """One answer for each state, whatever batch it is in
+
+    Arguments:
+        mixture: K components
+        answer: what is asked about n states: (n, ...)
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    Returns: shape (B, ...), in xt's dtype and on its device
+    """
     out, left = [], len(xt)
     for block in blocks(mixture, xt, t, c):
         out.append(answer(block)[:left])
@@ -233,7 +329,13 @@ def share(
     r:Tensor, # probabilities of the components, shape (n, K)
     a:Tensor, # their factors, shape (n, K), or (n, 1) if they are equal
 ) -> Tensor: # shape (n, 1)
-    "$\\sum_k r_k a_k$"
+    """$\\sum_k r_k a_k$
+
+    Arguments:
+        r: probabilities of the components, shape (n, K)
+        a: their factors, shape (n, K), or (n, 1) if they are equal
+    Returns: shape (n, 1)
+    """
     return a if a.shape[1] == 1 else (r * a).sum(1, keepdim=True)
 
 def blend(
@@ -241,7 +343,14 @@ def blend(
     a:Tensor,     # their factors, shape (n, K), or (n, 1) if they are equal
     means:Tensor, # shape (K, D)
 ) -> Tensor: # shape (n, D)
-    "$\\sum_k r_k a_k \\mu_k$"
+    """$\\sum_k r_k a_k \\mu_k$
+
+    Arguments:
+        r: probabilities of the components, shape (n, K)
+        a: their factors, shape (n, K), or (n, 1) if they are equal
+        means: shape (K, D)
+    Returns: shape (n, D)
+    """
     if a.shape[1] == 1:
         return a * steady_matmul(r, means)
     return steady_matmul(r * a, means)
@@ -249,7 +358,12 @@ def blend(
 def posterior_mean(
     block:Evidence, # n states
 ) -> Tensor: # shape (n, D)
-    "$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise"
+    """$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise
+
+    Arguments:
+        block: n states
+    Returns: shape (n, D)
+    """
     signal, noise, var_t, _ = block.level
     b = signal * block.parts.var / var_t
     r = block.logit.softmax(1)
@@ -262,7 +376,13 @@ def gaussian_oracle(
     mean:Tensor|list|float=0., # a number (then D = 1) or shape (*)
     std:float=1.,              # standard deviation, the same in every direction
 ) -> Mixture:
-    "The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one"
+    """The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one
+
+    Arguments:
+        sched: T steps
+        mean: a number (then D = 1) or shape (*)
+        std: standard deviation, the same in every direction
+    """
     mean = float64(mean)
     return Mixture(sched, mean.reshape(1, *(mean.shape or (1,))), std)
 
@@ -271,7 +391,12 @@ def check_density(
     mixture:Mixture, # K components
     t:float|Tensor,  # time(s) in 0..T
 ):
-    "A ValueError for points without noise, which have neither density nor score"
+    """A ValueError for points without noise, which have neither density nor score
+
+    Arguments:
+        mixture: K components
+        t: time(s) in 0..T
+    """
     if (mixture.stds == 0).any() and (time_tensor(t, mixture.sched.T) == 0).any():
         rule = 'components of std 0 have no density without noise'
         raise ValueError(f'time t = 0: {rule}')
@@ -279,7 +404,12 @@ def check_density(
 def log_sum(
     block:Evidence, # n states
 ) -> Tensor: # shape (n,)
-    "$\\log \\sum_k w_k N(x_t; \\ldots)$ over the components of the class"
+    """$\\log \\sum_k w_k N(x_t; \\ldots)$ over the components of the class
+
+    Arguments:
+        block: n states
+    Returns: shape (n,)
+    """
     return block.logit.logsumexp(1)
 
 def log_density_of(
@@ -288,7 +418,15 @@ def log_density_of(
     t:float|Tensor,    # time(s) in 0..T
     c:int|Tensor|None, # class or classes
 ) -> Tensor: # shape (B,), in xt's dtype
-    "The sum over the class, divided by the share of the class"
+    """The sum over the class, divided by the share of the class
+
+    Arguments:
+        mixture: K components
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    Returns: shape (B,), in xt's dtype
+    """
     check_density(mixture, t)
     log_p = answered(mixture, log_sum, xt, t, c)
     shares = [1.] + [mixture.weights[mixture.labels == k].sum().item()
@@ -301,7 +439,12 @@ def log_density_of(
 def mixture_score(
     block:Evidence, # n states
 ) -> Tensor: # shape (n, D)
-    "$\\nabla \\log p_t(x_t)$: a pull towards every component"
+    """$\\nabla \\log p_t(x_t)$: a pull towards every component
+
+    Arguments:
+        block: n states
+    Returns: shape (n, D)
+    """
     signal, _, var_t, _ = block.level
     r = block.logit.softmax(1)
     towards = blend(r, 1 / var_t, block.parts.means)
@@ -314,7 +457,14 @@ def ring_mixture(
     std:float=0.4,                 # of each, below 1
     weights:Tensor|list|None=None, # their shares; equal if not given
 ) -> Mixture:
-    "K labelled Gaussians on a circle in the plane, of unit variance as a whole"
+    """K labelled Gaussians on a circle in the plane, of unit variance as a whole
+
+    Arguments:
+        sched: T steps
+        K: how many Gaussians, each its own class
+        std: of each, below 1
+        weights: their shares; equal if not given
+    """
     in_range('K', K, 2, whole=True)
     in_range('std', std, 0, 1)
     angle = 2 * math.pi * torch.arange(K, dtype=torch.float64) / K
@@ -326,7 +476,12 @@ def ring_mixture(
 def posterior_variance(
     block:Evidence, # n states
 ) -> Tensor: # shape (n, D)
-    "$\\mathrm{Var}[x_0 | x_t]$: within the components, and between their lines"
+    """$\\mathrm{Var}[x_0 | x_t]$: within the components, and between their lines
+
+    Arguments:
+        block: n states
+    Returns: shape (n, D)
+    """
     signal, noise, var_t, _ = block.level
     x, means, var = block.x, block.parts.means, block.parts.var
     r = block.logit.softmax(1)
@@ -350,6 +505,14 @@ def swissroll_oracle(
     """The Swiss roll of scikit-learn in the plane
 
     $\\theta(\\cos\\theta, \\sin\\theta)$ with $\\theta = 1.5\\pi(1 + 2u)$, plus noise.
+
+    Arguments:
+        sched: T steps
+        noise: standard deviation around the curve, before scaling
+        scaling: factor on everything
+        K: components along the curve; None for enough of them
+        mean: the oracle works on (x - mean) / std: a number or (2,)
+        std: one number, so that the components stay round
     """
     in_range('noise', noise, 0.02, 100)
     in_range('scaling', scaling, 0, 1e6, inside=True)
@@ -369,7 +532,13 @@ def dataset_oracle(
     points:Tensor|list,           # the data, shape (K, *)
     labels:Tensor|list|None=None, # their classes, long (K,)
 ) -> Mixture:
-    "The perfect denoiser of a finite data set: a weighted mean of the data"
+    """The perfect denoiser of a finite data set: a weighted mean of the data
+
+    Arguments:
+        sched: T steps
+        points: the data, shape (K, *)
+        labels: their classes, long (K,)
+    """
     return Mixture(sched, points, 0., labels=labels)
 
 # %% ../nbs/02_oracles.ipynb #5963b637
@@ -379,6 +548,11 @@ class OracleNet(nn.Module):
         oracle:Mixture, # the data
         pred:str='v',   # parameterisation of the answer: a key of PREDS
     ):
+        """
+        Arguments:
+            oracle: the data
+            pred: parameterisation of the answer: a key of PREDS
+        """
         super().__init__()
         choose(pred, PREDS, 'prediction')
         self.oracle, self.pred, self.n_classes = oracle, pred, oracle.n_classes
@@ -388,6 +562,13 @@ class OracleNet(nn.Module):
         t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
         c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
     ) -> Tensor: # shape (B, *), in xt's dtype
+        """
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         if self.pred == 'score':
             return self.oracle.score(xt, t, c)
         # on the CPU where the device knows no float64
@@ -406,5 +587,11 @@ def oracle_net(
     oracle:Mixture, # the data
     pred:str='v',   # parameterisation of the answer: a key of PREDS
 ) -> OracleNet: # net(xt, t, c=None) -> out
-    "The oracle in the place of a network, to test all that is built around networks"
+    """The oracle in the place of a network, to test all that is built around networks
+
+    Arguments:
+        oracle: the data
+        pred: parameterisation of the answer: a key of PREDS
+    Returns: net(xt, t, c=None) -> out
+    """
     return OracleNet(oracle, pred)

@@ -34,14 +34,21 @@ SETS = dict(
 def data_folder(
     data_dir:str|Path|None=None, # as given
 ) -> Path:
-    "Where data sets are kept: as given, or $DIFFUSION_DATA, or in the user's cache"
+    """Where data sets are kept: as given, or $DIFFUSION_DATA, or in the user's cache
+
+    Arguments:
+        data_dir: as given
+    """
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache'
     usual = os.environ.get('DIFFUSION_DATA') or Path(cache)/'diffusion_nbdev'
     return Path(data_dir or usual).expanduser()
 
 # %% ../nbs/84b_pictures.ipynb #5c365ab4
 def digits() -> tuple[Tensor, Tensor]: # uint8 (1797, 1, 28, 28), labels long (1797,)
-    "The 1,797 digits of scikit-learn as MNIST lays them out: 20 x 20 in a frame of 4"
+    """The 1,797 digits of scikit-learn as MNIST lays them out: 20 x 20 in a frame of 4
+
+    Returns: uint8 (1797, 1, 28, 28), labels long (1797,)
+    """
     from sklearn.datasets import load_digits
     found = load_digits()
     x = torch.from_numpy(found.images).float()[:, None] / 16
@@ -55,7 +62,13 @@ def idx_shape(
     file,          # open, at its beginning; afterwards where the numbers begin
     size:int|None, # bytes of the file; None if packed
 ) -> list[int]:
-    "The shape that the header of an IDX file says; OSError for one that cannot be"
+    """The shape that the header of an IDX file says; OSError for one that cannot be
+
+    Arguments:
+        path: for messages
+        file: open, at its beginning; afterwards where the numbers begin
+        size: bytes of the file; None if packed
+    """
     head = file.read(4)
     if len(head) < 4 or head[:3] != b'\0\0\x08' or not 1 <= head[3] <= 4:
         raise OSError(
@@ -80,7 +93,12 @@ def idx_shape(
 def read_idx(
     path:str|Path, # an IDX file of bytes, plain or .gz
 ) -> Tensor: # uint8, of the shape that its header says
-    "The array in an IDX file whose length is as its header says; OSError if not"
+    """The array in an IDX file whose length is as its header says; OSError if not
+
+    Arguments:
+        path: an IDX file of bytes, plain or .gz
+    Returns: uint8, of the shape that its header says
+    """
     path = Path(path)
     packed = path.suffix == '.gz'
     try:
@@ -112,7 +130,13 @@ def idx_file(
     folder:Path, # holds the four files, plain or .gz
     stem:str,    # one of STEMS
 ) -> Path|None: # None if there is none
-    "The file of that name, plain or compressed"
+    """The file of that name, plain or compressed
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        stem: one of STEMS
+    Returns: None if there is none
+    """
     for path in (folder/stem, folder/f'{stem}.gz'):
         if path.is_file(): return path
     return None
@@ -122,7 +146,14 @@ def read_images(
     part:str='train', # 'train' or 't10k'
     n_classes:int=10, # labels run from 0 to n_classes - 1
 ) -> tuple[Tensor, Tensor]: # images uint8 (N, 1, H, W), labels long (N,)
-    "Images and labels of one part of a data set in MNIST's format"
+    """Images and labels of one part of a data set in MNIST's format
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        part: 'train' or 't10k'
+        n_classes: labels run from 0 to n_classes - 1
+    Returns: images uint8 (N, 1, H, W), labels long (N,)
+    """
     paths = [idx_file(folder, stem) for stem in STEMS if stem.startswith(part)]
     x, c = [read_idx(p) for p in paths]
     if x.ndim != 3:
@@ -149,7 +180,12 @@ def folder_beside(
     name:str,  # a key of SETS
     root:Path, # where data sets are kept
 ) -> Iterator[Path]:
-    "A folder in `root` that is gone afterwards; OSError if it cannot be made"
+    """A folder in `root` that is gone afterwards; OSError if it cannot be made
+
+    Arguments:
+        name: a key of SETS
+        root: where data sets are kept
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         prefix = f'.{SETS[name].__name__}.'
@@ -165,7 +201,13 @@ def download(
     name:str,  # a key of SETS
     root:Path, # where data sets are kept
 ) -> Path: # the folder with the four files
-    "The files of a data set: those that are there, else downloaded, checked and whole"
+    """The files of a data set: those that are there, else downloaded, checked and whole
+
+    Arguments:
+        name: a key of SETS
+        root: where data sets are kept
+    Returns: the folder with the four files
+    """
     kind = choose(name, SETS, 'data set')
     folder = root/kind.__name__/'raw'
     missing = [s for s in STEMS if idx_file(folder, s) is None]
@@ -189,7 +231,13 @@ def rotate(
     x:Tensor,     # images in [-1, 1], shape (B, C, H, W)
     angle:Tensor, # radians, counter-clockwise, shape (B,)
 ) -> Tensor: # images; what comes from outside is -1
-    "Images turned about their centres"
+    """Images turned about their centres
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W)
+        angle: radians, counter-clockwise, shape (B,)
+    Returns: images; what comes from outside is -1
+    """
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     turn = torch.stack([cos, -sin, zero, sin, cos, zero], 1).reshape(-1, 2, 3)
     places = F.affine_grid(turn, list(x.shape), align_corners=False)
@@ -202,7 +250,14 @@ def idx_rows(
     held_out:float, # share of the training images kept for validation
     seed:int,       # of the split
 ) -> dict[str, tuple[Tensor, Tensor]]: # part -> images, labels
-    "The rows of MNIST or a set like it, whose test images are given"
+    """The rows of MNIST or a set like it, whose test images are given
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        held_out: share of the training images kept for validation
+        seed: of the split
+    Returns: part -> images, labels
+    """
     x, c = read_images(folder)
     test = read_images(folder, 't10k')
     for images in (x, test[0]):
@@ -222,6 +277,15 @@ class MNISTData(RowsData):
         degrees:float=0.,       # training images are turned by up to so much
         seed:int=0,             # of the split, of the order of batches, of the angles
     ):
+        """
+        Arguments:
+            name: or 'fashion_mnist', 'kmnist', 'digits'
+            data_dir: where data sets are kept, see `data_folder`
+            batch_size: of training and validation
+            held_out: share kept for validation (digits: also for the test)
+            degrees: training images are turned by up to so much
+            seed: of the split, of the order of batches, of the angles
+        """
         choose(name, {**SETS, 'digits': digits}, 'data set')
         super().__init__(unit_images([1, 28, 28], 10, name), batch_size, seed)
         self.held_out = in_range('held_out', held_out, 0, 0.5, inside=True)
@@ -262,7 +326,14 @@ def read_folder(
     side:int,     # pixels of a side
     channels:int, # 1 for grey, 3 for colour
 ) -> tuple[Tensor, Tensor, list[str]]: # uint8 (N, C, side, side), labels, classes
-    "Pictures of one size from a folder, in the order of their names"
+    """Pictures of one size from a folder, in the order of their names
+
+    Arguments:
+        folder: holds one folder a class, and these hold the pictures
+        side: pixels of a side
+        channels: 1 for grey, 3 for colour
+    Returns: uint8 (N, C, side, side), labels, classes
+    """
     steps = [
         transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
     if channels == 1: steps.insert(0, transforms.Grayscale())
@@ -281,6 +352,15 @@ class FolderData(TensorData):
         held_out:float=0.1, # share for validation, and as many for the test
         seed:int=0,         # of the split and of the order of batches
     ):
+        """
+        Arguments:
+            folder: holds one folder a class, and these hold the pictures
+            side: pixels of a side, 4 to 64; the middle of each is kept
+            channels: 1 for grey, 3 for colour
+            batch_size: of training and validation
+            held_out: share for validation, and as many for the test
+            seed: of the split and of the order of batches
+        """
         in_range('side', side, 4, 64, whole=True)
         if channels not in (1, 3):
             raise ValueError(f'channels = {channels}: must be 1 (grey) or 3 (colour)')

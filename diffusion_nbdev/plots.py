@@ -45,7 +45,15 @@ def subplots(
     panel:tuple[float, float]=(2.6, 2.4), # width and height of one panel, inches
     **kwargs,    # passed to pyplot's subplots
 ) -> tuple[Figure, Any]: # the figure and its axes, as pyplot's subplots gives them
-    "`plt.subplots` in the style of the book, at most 8 inches wide in all"
+    """`plt.subplots` in the style of the book, at most 8 inches wide in all
+
+    Arguments:
+        nrows: rows of panels
+        ncols: columns of panels
+        panel: width and height of one panel, inches
+        kwargs: passed to pyplot's subplots
+    Returns: the figure and its axes, as pyplot's subplots gives them
+    """
     shrink = min(1., 8 / (panel[0] * ncols))
     size = panel[0] * ncols * shrink, panel[1] * nrows * shrink
     # wakes the backend, which sets parameters of its own, before ours are put on
@@ -58,7 +66,12 @@ def one_panel(
     width:float=2.6,  # inches
     height:float=2.4, # inches
 ) -> Axes:
-    "The axes of a new figure"
+    """The axes of a new figure
+
+    Arguments:
+        width: inches
+        height: inches
+    """
     return subplots(panel=(width, height))[1]
 
 # %% ../nbs/90_plots.ipynb #3662855b
@@ -66,7 +79,13 @@ def plain_tensor(
     x:Any,    # a tensor on any device, an array or a list
     what:str, # what a message calls it
 ) -> Tensor: # float32 if it was real
-    "Detached, on the CPU, in a dtype that NumPy knows; or a ValueError"
+    """Detached, on the CPU, in a dtype that NumPy knows; or a ValueError
+
+    Arguments:
+        x: a tensor on any device, an array or a list
+        what: what a message calls it
+    Returns: float32 if it was real
+    """
     try:
         x = torch.as_tensor(x).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as e:
@@ -77,7 +96,12 @@ def plain_tensor(
 def plane_points(
     x:Any, # points, shape (N, 2)
 ) -> Tensor: # float32
-    "Points in the plane, or a ValueError"
+    """Points in the plane, or a ValueError
+
+    Arguments:
+        x: points, shape (N, 2)
+    Returns: float32
+    """
     x = plain_tensor(x, 'points')
     if x.ndim != 2 or x.shape[1] != 2 or len(x) < 1:
         rule = 'points must have shape (N, 2) with N >= 1'
@@ -89,7 +113,13 @@ def colours(
     c:Tensor|str|None, # a colour's name, labels or real numbers, one a point
     n:int,             # points
 ) -> dict[str, Any]: # arguments of Matplotlib's scatter
-    "Labels to colours of the cycle, real numbers to a scale; a colour's name passes"
+    """Labels to colours of the cycle, real numbers to a scale; a colour's name passes
+
+    Arguments:
+        c: a colour's name, labels or real numbers, one a point
+        n: points
+    Returns: arguments of Matplotlib's scatter
+    """
     if c is None or isinstance(c, str):
         return {'color': c or BLUE}
     c = plain_tensor(c, 'c')
@@ -105,7 +135,12 @@ def note_in_corner(
     ax:Axes,                 # where to write
     marks:dict[str, Tensor], # word -> which of the points it is true of
 ) -> None:
-    "Write how many points can't be seen, and why, if there are any"
+    """Write how many points can't be seen, and why, if there are any
+
+    Arguments:
+        ax: where to write
+        marks: word -> which of the points it is true of
+    """
     note = ', '.join(f'{int(m.sum())} {word}' for word, m in marks.items() if m.any())
     if note:
         ax.text(.98, .02, note, transform=ax.transAxes, ha='right', va='bottom',
@@ -121,7 +156,18 @@ def show_points(
     size:float|None=None,   # area of a dot; smaller the more points there are if None
     alpha:float=.6,         # opacity of a dot
 ) -> Axes:                  # the axes drawn on
-    "Points in the plane, with equal axes; those that can't be seen are counted"
+    """Points in the plane, with equal axes; those that can't be seen are counted
+
+    Arguments:
+        x: points, shape (N, 2)
+        ax: where to draw; a new figure if None
+        c: a colour, or one value a point: labels (-1 = none), reals
+        title: written above
+        lim: shows [-lim, lim] in both directions; all points if None
+        size: area of a dot; smaller the more points there are if None
+        alpha: opacity of a dot
+    Returns: the axes drawn on
+    """
     x = plane_points(x)
     look = colours(c, len(x))
     if lim is not None and not lim > 0:
@@ -143,7 +189,12 @@ def show_points(
 def check_images(
     x:Any, # images, shape (B, C, H, W) with C = 1 or 3
 ) -> Tensor: # float32
-    "Images in [-1, 1], or a ValueError"
+    """Images in [-1, 1], or a ValueError
+
+    Arguments:
+        x: images, shape (B, C, H, W) with C = 1 or 3
+    Returns: float32
+    """
     x = plain_tensor(x, 'images')
     if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         rule = 'images must have shape (B, C, H, W) with C = 1 or 3'
@@ -160,7 +211,15 @@ def image_grid(
     pad:int=1,           # pixels between images
     fill:int=255,        # colour of the gaps, 0 to 255
 ) -> Tensor:             # uint8, shape (height, width, 3)
-    "Images side by side as bytes, clamped to [-1, 1]; what is no number becomes grey"
+    """Images side by side as bytes, clamped to [-1, 1]; what is no number becomes grey
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+        ncols: images in a row; if None, as near to a square as it gets
+        pad: pixels between images
+        fill: colour of the gaps, 0 to 255
+    Returns: uint8, shape (height, width, 3)
+    """
     x = check_images(x)
     if ncols is not None and ncols < 1:
         raise ValueError(f"ncols must be at least 1, got {ncols}")
@@ -182,7 +241,16 @@ def show_images(
     title:str|None=None, # written above
     pad:int=1,           # pixels between images
 ) -> Axes:               # the axes drawn on
-    "Images in a grid, values clamped to [-1, 1] for display only"
+    """Images in a grid, values clamped to [-1, 1] for display only
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+        ncols: images in a row; if None, as near to a square as it gets
+        ax: where to draw; a new figure if None
+        title: written above
+        pad: pixels between images
+    Returns: the axes drawn on
+    """
     grid = image_grid(x, ncols, pad)
     if ax is None:
         h, w = grid.shape[:2]
@@ -201,7 +269,14 @@ def times_of(
     at:Sequence[float]|None,    # the time of each state, if known
     sched_T:float|None,         # T, if known
 ) -> list[float]:
-    "The time of each of n states, or a ValueError if nobody can tell"
+    """The time of each of n states, or a ValueError if nobody can tell
+
+    Arguments:
+        n: states
+        times: the times that are asked for
+        at: the time of each state, if known
+        sched_T: T, if known
+    """
     if at is not None:
         if len(at) != n:
             rule = f'at must hold one time for each of the {n} states'
@@ -223,7 +298,11 @@ def half_width(
 ) -> float:
     """Half of the width that shows every point, or all but strays
 
-    A point is a stray if it lies beyond twice the central 99 %."""
+    A point is a stray if it lies beyond twice the central 99 %.
+
+    Arguments:
+        states: points, each of shape (N, 2)
+    """
     far = torch.cat([x.abs().amax(1) for x in states])
     far = far[far.isfinite()]
     if not len(far):
@@ -236,7 +315,13 @@ def chosen_states(
     at:Sequence[float],         # the time of each state
     times:Sequence[float]|None, # times to show; if None, six states evenly chosen
 ) -> list[int]: # a state's number for each of the times
-    "The states nearest to the times"
+    """The states nearest to the times
+
+    Arguments:
+        at: the time of each state
+        times: times to show; if None, six states evenly chosen
+    Returns: a state's number for each of the times
+    """
     if times is None:
         evenly = torch.linspace(0, len(at) - 1, min(6, len(at))).tolist()
         times = [at[round(i)] for i in evenly]
@@ -249,7 +334,14 @@ def check_path(
     times:Sequence[float]|None, # times to show
     num:int,                    # images in each panel
 ) -> list[Tensor]: # the states on the CPU
-    "States of one shape, or a ValueError"
+    """States of one shape, or a ValueError
+
+    Arguments:
+        path: states
+        times: times to show
+        num: images in each panel
+    Returns: the states on the CPU
+    """
     states = [plain_tensor(x, 'a state') for x in path]
     shapes = {tuple(x.shape) for x in states}
     if not states:
@@ -266,7 +358,12 @@ def panels(
     axes:Any, # an axes, many, or None for a new figure
     n:int,    # how many are needed
 ) -> list[Axes]:
-    "Axes for n panels, or a ValueError"
+    """Axes for n panels, or a ValueError
+
+    Arguments:
+        axes: an axes, many, or None for a new figure
+        n: how many are needed
+    """
     if axes is None:
         axes = subplots(1, n, panel=(1.8, 1.95), squeeze=False)[1][0]
     axes = list(axes) if hasattr(axes, '__len__') else [axes]
@@ -285,7 +382,19 @@ def show_path(
     lim:float|None=None,             # limits of points; all but strays if None
     axes:Sequence[Axes]|None=None,   # one for each panel; a new figure if None
 ) -> Figure:                         # the figure
-    "A strip of states, points (N, 2) or images (B, C, H, W), each titled with its time"
+    """A strip of states, points (N, 2) or images (B, C, H, W), each titled with its time
+
+    Arguments:
+        path: states x_T ... x_0 (any order, with `at`)
+        times: to show, the nearest state each; six if None
+        at: the time of each state; if None, evenly from T
+        sched_T: T, where it is not the number of steps
+        c: colours of points, as in show_points
+        num: images shown in each panel (the first ones)
+        lim: limits of points; all but strays if None
+        axes: one for each panel; a new figure if None
+    Returns: the figure
+    """
     states = check_path(path, times, num)
     times = None if times is None else [float(t) for t in times]
     at = times_of(len(states), times, at, sched_T)
@@ -308,7 +417,12 @@ def schedule_name(
     sched:Any, # a schedule
     i:int,     # its place among others
 ) -> str:
-    "How a schedule calls itself, or its number"
+    """How a schedule calls itself, or its number
+
+    Arguments:
+        sched: a schedule
+        i: its place among others
+    """
     recipe = getattr(sched, 'recipe', None)
     path = recipe.get('class_path') if isinstance(recipe, Mapping) else None
     if not path:
@@ -318,7 +432,11 @@ def schedule_name(
 def named_schedules(
     scheds:Sequence[Any], # schedules, or dictionaries name -> schedule
 ) -> list[tuple[str, Any]]:
-    "Schedules with their names, or a ValueError for what is none"
+    """Schedules with their names, or a ValueError for what is none
+
+    Arguments:
+        scheds: schedules, or dictionaries name -> schedule
+    """
     named = []
     for s in scheds:
         own = isinstance(s, Mapping)
@@ -335,7 +453,12 @@ def named_schedules(
 def show_schedule(
     *scheds:Any, # schedules, or dictionaries name -> schedule
 ) -> Figure:     # the figure
-    "Share of data $\\bar\\alpha_t$ and log-SNR of schedules over time"
+    """Share of data $\\bar\\alpha_t$ and log-SNR of schedules over time
+
+    Arguments:
+        scheds: schedules, or dictionaries name -> schedule
+    Returns: the figure
+    """
     named = named_schedules(scheds)
     common = len({int(s.T) for _, s in named}) == 1
     fig, (left, right) = subplots(1, 2, panel=(3.6, 2.6))
@@ -359,7 +482,15 @@ def save_figure(
     dpi:int=100,            # dots per inch, for pixel formats
     background:str='white', # 'none' for transparent: a file may be opened by anything
 ) -> Path:                  # the path
-    "Write a figure whole or not at all; OSError naming the path if it can't be written"
+    """Write a figure whole or not at all; OSError naming the path if it can't be written
+
+    Arguments:
+        fig: the figure, or axes in it
+        path: where to; the ending says the format (png, svg, pdf ...)
+        dpi: dots per inch, for pixel formats
+        background: 'none' for transparent: a file may be opened by anything
+    Returns: the path
+    """
     path = Path(path)
     figure:Any = getattr(fig, 'figure', fig)
     if not hasattr(figure, 'savefig'):

@@ -25,7 +25,11 @@ RECORDED: dict[str, Callable] = {}
 def plain(
     x:Any, # an argument of a maker
 ) -> Any:
-    "An argument as JSON would have it, a recorded thing as its recipe"
+    """An argument as JSON would have it, a recorded thing as its recipe
+
+    Arguments:
+        x: an argument of a maker
+    """
     if torch.is_tensor(x):
         return x.tolist()
     if hasattr(x, 'recipe'):
@@ -40,7 +44,15 @@ def recipe_of(
     args:tuple,                  # as it was called
     kwargs:dict,                 # as it was called
 ) -> dict[str, Any]: # class_path and init_args, defaults too
-    "A call of a maker, as plain data"
+    """A call of a maker, as plain data
+
+    Arguments:
+        path: where the maker is found
+        signature: of the maker
+        args: as it was called
+        kwargs: as it was called
+    Returns: class_path and init_args, defaults too
+    """
     call = signature.bind(*args, **kwargs)
     call.apply_defaults()
     arguments = {name: plain(value) for name, value in call.arguments.items()}
@@ -50,7 +62,11 @@ def recipe_of(
 def recorded(
     maker:_Maker, # a class, or a function whose result has room for a `recipe`
 ) -> _Maker:
-    "Decorator: what `maker` makes remembers the call as `recipe`"
+    """Decorator: what `maker` makes remembers the call as `recipe`
+
+    Arguments:
+        maker: a class, or a function whose result has room for a `recipe`
+    """
     path = f'{maker.__module__}.{maker.__qualname__}'
     signature = inspect.signature(maker)
     if inspect.isclass(maker):
@@ -66,7 +82,14 @@ def recorded_class(
     path:str,                    # where it is found
     signature:inspect.Signature, # of its arguments
 ) -> type: # the same class
-    "A class whose objects remember how they were made"
+    """A class whose objects remember how they were made
+
+    Arguments:
+        maker: its `__init__` is replaced
+        path: where it is found
+        signature: of its arguments
+    Returns: the same class
+    """
     init = maker.__init__
 
     @functools.wraps(init)
@@ -84,7 +107,14 @@ def recorded_function(
     path:str,                    # where it is found
     signature:inspect.Signature, # of its arguments
 ) -> Callable: # in its place
-    "A function whose results remember how they were made"
+    """A function whose results remember how they were made
+
+    Arguments:
+        maker: a function
+        path: where it is found
+        signature: of its arguments
+    Returns: in its place
+    """
     @functools.wraps(maker)
     def made(*args, **kwargs):
         out = maker(*args, **kwargs)
@@ -100,7 +130,12 @@ def find_maker(
     path:str,         # its module and name
     trust:bool=False, # allow any name that can be imported?
 ) -> Callable:
-    "The maker of that name, or a ValueError if it is none that may be used"
+    """The maker of that name, or a ValueError if it is none that may be used
+
+    Arguments:
+        path: its module and name
+        trust: allow any name that can be imported?
+    """
     module, _, name = path.rpartition('.')
     if module.split('.')[0] == PACKAGE and path not in RECORDED:
         # a module records its makers when it is imported
@@ -122,7 +157,11 @@ def find_maker(
 def is_recipe(
     x:Any, # anything that JSON can hold
 ) -> bool:
-    "Is this a dictionary of class_path and, unless there are none, init_args?"
+    """Is this a dictionary of class_path and, unless there are none, init_args?
+
+    Arguments:
+        x: anything that JSON can hold
+    """
     return (isinstance(x, dict) and isinstance(x.get('class_path'), str)
             and isinstance(x.get('init_args', {}), dict))
 
@@ -131,7 +170,13 @@ def build(
     recipe:dict[str, Any], # class_path and init_args, as `recorded` writes them
     trust:bool=False,      # allow any class that can be imported?
 ) -> Any: # the thing the recipe describes
-    "Make again what a recipe describes, from recorded makers and `torch.nn` only"
+    """Make again what a recipe describes, from recorded makers and `torch.nn` only
+
+    Arguments:
+        recipe: class_path and init_args, as `recorded` writes them
+        trust: allow any class that can be imported?
+    Returns: the thing the recipe describes
+    """
     if not is_recipe(recipe):
         what = 'must be a dict with class_path and init_args'
         raise ValueError(f'recipe {str(recipe)[:80]!r}: {what}')

@@ -36,7 +36,12 @@ from .files import whole_file
 def place_of(
     trainer:Any, # a Lightning Trainer, in the middle of a training
 ) -> dict[str, int]: # epoch, and the batches of it that are done
-    "Where in the epoch a training is"
+    """Where in the epoch a training is
+
+    Arguments:
+        trainer: a Lightning Trainer, in the middle of a training
+    Returns: epoch, and the batches of it that are done
+    """
     loop = trainer.fit_loop.epoch_loop
     epochs = trainer.fit_loop.epoch_progress.current
     # at the end of an epoch it is processed first, and completed later
@@ -50,7 +55,13 @@ def set_counts(
     begun:int, # how many were begun
     done:int,  # how many are done
 ):
-    "Set one of Lightning's counters"
+    """Set one of Lightning's counters
+
+    Arguments:
+        progress: one of Lightning's counters: ready, started, processed, completed
+        begun: how many were begun
+        done: how many are done
+    """
     for name in vars(progress):
         setattr(progress, name, begun if name in ('ready', 'started') else done)
 
@@ -114,7 +125,14 @@ def go_to(
     batches:int,    # of that epoch that are done
     validated:bool, # is the validation that was due after them done too?
 ):
-    "Set the counters of Lightning's loops and the sampler to a place"
+    """Set the counters of Lightning's loops and the sampler to a place
+
+    Arguments:
+        trainer: a Lightning Trainer that is about to start the first epoch
+        epoch: where to start
+        batches: of that epoch that are done
+        validated: is the validation that was due after them done too?
+    """
     fit_loop, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     inside = batches > 0
     set_epochs(fit_loop, epoch, inside)
@@ -172,7 +190,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 def read_checkpoint(
     path:str|Path, # of a checkpoint
 ) -> dict[str, Any]:
-    "A checkpoint, opened without running anything in it; OSError if it is damaged"
+    """A checkpoint, opened without running anything in it; OSError if it is damaged
+
+    Arguments:
+        path: of a checkpoint
+    """
     if not Path(path).is_file(): raise OSError(f'cannot read {path}: no such file')
     try:
         # checksums first: torch does not compare them
@@ -187,7 +209,12 @@ def read_checkpoint(
 def checkpoints_below(
     folder:str|Path, # of a run, or of several
 ) -> list[Path]: # the newest first
-    "All checkpoints in or below a folder, without those that are being written"
+    """All checkpoints in or below a folder, without those that are being written
+
+    Arguments:
+        folder: of a run, or of several
+    Returns: the newest first
+    """
     def age(path): return path.stat().st_mtime_ns, path.name == 'last.ckpt'
     found = [p for p in Path(folder).rglob('*.ckpt') if not p.name.startswith('.')]
     return sorted(found, key=age, reverse=True)
@@ -196,7 +223,12 @@ def newest_checkpoint(
     folder:str|Path, # of a run, or of several
     say:Callable[[str], None]=print, # told of each that is passed over
 ) -> Path:
-    "The newest readable checkpoint in or below a folder; OSError if there is none"
+    """The newest readable checkpoint in or below a folder; OSError if there is none
+
+    Arguments:
+        folder: of a run, or of several
+        say: told of each that is passed over
+    """
     for path in checkpoints_below(folder):
         try: read_checkpoint(path)
         except OSError as e: say(f'{e}; trying the one before')
@@ -217,6 +249,10 @@ class EndRequest:
     def __init__(self,
         patience:float=8, # seconds until a request that nobody answers ends training
     ):
+        """
+        Arguments:
+            patience: seconds until a request that nobody answers ends training
+        """
         self.patience, self.running = patience, False
         # the signal that asked, and the handlers that were there before
         self.asked, self.before = None, {}
@@ -260,7 +296,13 @@ def any_process(
     trainer:L.Trainer, # of all processes
     yes:bool,          # in this one
 ) -> bool: # the same in all of them
-    "Whether it is so in one process at least"
+    """Whether it is so in one process at least
+
+    Arguments:
+        trainer: of all processes
+        yes: in this one
+    Returns: the same in all of them
+    """
     if trainer.world_size == 1: return yes
     return trainer.strategy.reduce_boolean_decision(yes, all=False)
 
@@ -295,7 +337,13 @@ def checkpoint_due(
     every:int,         # steps between two checkpoints; 0 for none
     seconds:float,     # that are left until the next one; the same decision everywhere
 ) -> bool:
-    "Whether a checkpoint inside an epoch is due, by steps or by time"
+    """Whether a checkpoint inside an epoch is due, by steps or by time
+
+    Arguments:
+        trainer: at the end of a step
+        every: steps between two checkpoints; 0 for none
+        seconds: that are left until the next one; the same decision everywhere
+    """
     by_steps = every > 0 and trainer.global_step % every == 0
     return any_process(trainer, seconds < 0) or by_steps
 
@@ -307,6 +355,12 @@ class LastCheckpoint(ModelCheckpoint):
         minutes:float=10,  # and at least this often
         patience:float=8,  # seconds that the step under way may take at the end
     ):
+        """
+        Arguments:
+            every: optimiser steps between two inside an epoch; 0 for none
+            minutes: and at least this often
+            patience: seconds that the step under way may take at the end
+        """
         super().__init__(filename='last', enable_version_counter=False)
         self.every = int(in_range('every', every, 0, whole=True))
         self.minutes = in_range('minutes', minutes, 0, math.inf, inside=True)
@@ -363,7 +417,14 @@ def judged(
     grads:list[Tensor],  # of all weights
     scaled:bool=False,   # half precision: its scaler looks for gradients too large
 ) -> tuple[Tensor, Tensor, Tensor]: # is the step bad?; losses; largest gradient
-    "Whether a step may change weights, on the device: nobody waits for the answer"
+    """Whether a step may change weights, on the device: nobody waits for the answer
+
+    Arguments:
+        losses: of the batches of a step
+        grads: of all weights
+        scaled: half precision: its scaler looks for gradients too large
+    Returns: is the step bad?; losses; largest gradient
+    """
     loss, largest = torch.stack(losses), nn.utils.get_total_norm(grads, math.inf)
     # under a scaler: all gradients too small to be seen
     wrong = largest == 0 if scaled else ~largest.isfinite()
@@ -373,7 +434,12 @@ def leave_out(
     optimizer:Any, # Adam of some kind
     bad:Tensor,    # is its next step bad?
 ):
-    "A bad step changes nothing"
+    """A bad step changes nothing
+
+    Arguments:
+        optimizer: Adam of some kind
+        bad: is its next step bad?
+    """
     # on the device, without a wait
     if optimizer.defaults.get('fused'): optimizer.found_inf = bad.float()
     # without gradients Adam steps nowhere
@@ -399,7 +465,13 @@ def report(
     count:int,       # of bad steps so far, with this one
     skip:int,        # how many may be left out
 ):
-    "Warn of a step that was left out, or stop: FloatingPointError"
+    """Warn of a step that was left out, or stop: FloatingPointError
+
+    Arguments:
+        step: a bad one
+        count: of bad steps so far, with this one
+        skip: how many may be left out
+    """
     if count <= skip:
         warnings.warn(f'{step}: skipped')
         return
@@ -413,6 +485,11 @@ class BadNumbers(L.Callback):
         skip:int=0,   # how many such steps are left out before training stops
         every:int=20, # steps between two looks on a device where looking means waiting
     ):
+        """
+        Arguments:
+            skip: how many such steps are left out before training stops
+            every: steps between two looks on a device where looking means waiting
+        """
         self.skip, self.every = int(in_range('skip', skip, 0, whole=True)), every
         self.skipped, self.watched = 0, []
         # of the batches of the step under way

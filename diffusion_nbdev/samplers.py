@@ -38,14 +38,25 @@ def leg(
     t:float,        # where the step begins, above 0
     s:float,        # where it ends, below t
 ) -> Leg:
-    "One step, its length $h$ in $\\lambda$ and its coefficients"
+    """One step, its length $h$ in $\\lambda$ and its coefficients
+
+    Arguments:
+        sched: T steps
+        t: where the step begins, above 0
+        s: where it ends, below t
+    """
     return legs(sched, [t, s])[0]
 
 def legs(
     sched:Schedule,    # T steps
     times:list[float], # falling times, only the last of which may be 0
 ) -> list[Leg]:
-    "The steps of a grid: lengths, and coefficients of $x_s = a\\,x_t + b\\,\\bar x_0$"
+    """The steps of a grid: lengths, and coefficients of $x_s = a\\,x_t + b\\,\\bar x_0$
+
+    Arguments:
+        sched: T steps
+        times: falling times, only the last of which may be 0
+    """
     at_t, at_s = (torch.tensor(u, dtype=torch.float64) for u in (times[:-1], times[1:]))
     h = (sched.log_snr(at_s) - sched.log_snr(at_t)) / 2
     a = sched.noise(at_s) / sched.noise(at_t)
@@ -59,7 +70,15 @@ def between(
     s:float,         # where it ends
     share:float=0.5, # how far along the step, in lambda
 ) -> float: # a real time; 0 where the step ends at 0
-    "The time at which the logarithm of signal/noise has gone a share of its way"
+    """The time at which the logarithm of signal/noise has gone a share of its way
+
+    Arguments:
+        sched: T steps
+        t: where a step begins
+        s: where it ends
+        share: how far along the step, in lambda
+    Returns: a real time; 0 where the step ends at 0
+    """
     at = sched.log_snr(torch.tensor([t, s], dtype=torch.float64))
     return sched.t_at(at[0] + share * (at[1] - at[0])).item()
 
@@ -70,7 +89,15 @@ def line_ahead(
     h:float,           # length of the step in lambda; infinite into t = 0
     before:float,      # length of the step before
 ) -> Tensor: # shape (B, *)
-    "Mean over a step of the line through two estimates, continued halfway at most"
+    """Mean over a step of the line through two estimates, continued halfway at most
+
+    Arguments:
+        x0: x0_hat at the start of the step, shape (B, *)
+        old: x0_hat at the start of the step before, if there was one
+        h: length of the step in lambda; infinite into t = 0
+        before: length of the step before
+    Returns: shape (B, *)
+    """
     if old is None or h == math.inf:
         return x0
     return x0 + min(h / (2 * before), 1) * (x0 - old)
@@ -84,7 +111,15 @@ def dpmpp_2m(
 ) -> States: # x_T ... x_0
     """DPM-Solver++ with a look back at one step, algorithm 2 of Lu et al. 2022b
 
-    Second order, one call a step."""
+    Second order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+    Returns: x_T ... x_0
+    """
     x = yield x
     old, before = None, 0.
     for t, s, h, a, b in legs(sched, times):
@@ -97,13 +132,21 @@ def dpmpp_2m(
 def centre(
     h:float, # length of a step in lambda, finite
 ) -> float:
-    "Share of a step at which the weight on it has its centre"
+    """Share of a step at which the weight on it has its centre
+
+    Arguments:
+        h: length of a step in lambda, finite
+    """
     return 1 / -math.expm1(-h) - 1 / h
 
 def halfway(
     h:float, # not looked at
 ) -> float:
-    "Half of a step"
+    """Half of a step
+
+    Arguments:
+        h: not looked at
+    """
     return 0.5
 
 AHEAD = dict(mean=centre, half=halfway) # name -> share of a step at which 2S looks
@@ -111,7 +154,11 @@ AHEAD = dict(mean=centre, half=halfway) # name -> share of a step at which 2S lo
 def check_ahead(
     ahead:str, # a key of AHEAD
 ) -> Callable:
-    "ValueError for another name"
+    """ValueError for another name
+
+    Arguments:
+        ahead: a key of AHEAD
+    """
     return choose(ahead, AHEAD, 'ahead')
 
 @sampler(order=2, calls=2, times='balanced', ahead=check_ahead)
@@ -124,7 +171,16 @@ def dpmpp_2s(
 ) -> States: # x_T ... x_0
     """DPM-Solver++ with a look ahead into each step, algorithm 1 of Lu et al. 2022b
 
-    Second order, two calls a step, one into t = 0."""
+    Second order, two calls a step, one into t = 0.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        ahead: where it looks: the weight's centre; or half, as published
+    Returns: x_T ... x_0
+    """
     x = yield x
     for t, s, h, a, b in legs(sched, times):
         x0 = f(x, t)
@@ -142,7 +198,13 @@ def moments(
     h:float,    # length of the step in lambda
     sign:int=1, # 1: mean over signal/noise; -1: mean over noise/signal
 ) -> list[float]:
-    "Means over a step of the powers of v, which runs from 0 to 1 along it: $m_k / h^k$"
+    """Means over a step of the powers of v, which runs from 0 to 1 along it: $m_k / h^k$
+
+    Arguments:
+        count: how many, from the power 0 on
+        h: length of the step in lambda
+        sign: 1: mean over signal/noise; -1: mean over noise/signal
+    """
     v = (POINTS + 1) / 2
     mass = MASS * np.exp(sign * h * (v - 1))
     return [mass @ v ** k / mass.sum() for k in range(count)]
@@ -153,7 +215,15 @@ def mean_weights(
     sign:int=1,       # 1: mean over signal/noise; -1: mean over noise/signal
     exact:bool=False, # two points: the line's exact mean, or its value halfway?
 ) -> list[float]: # one weight for each point; their sum is 1
-    "Weights that make of K values the mean over a step of the polynomial through them"
+    """Weights that make of K values the mean over a step of the polynomial through them
+
+    Arguments:
+        at: where x0_hat is known: distances in lambda from the step's start
+        h: length of the step in lambda
+        sign: 1: mean over signal/noise; -1: mean over noise/signal
+        exact: two points: the line's exact mean, or its value halfway?
+    Returns: one weight for each point; their sum is 1
+    """
     wanted = moments(len(at), h, sign)
     if len(at) == 2 and not exact:
         # not farther than the line has been seen
@@ -169,7 +239,15 @@ def mean_over(
 ) -> Tensor: # shape (B, *)
     """Mean over a step of the polynomial through known values
 
-    Of a line only, if the step is over three times as long as the last."""
+    Of a line only, if the step is over three times as long as the last.
+
+    Arguments:
+        at: where values are known, in lambda from the step's start
+        seen: these values, shape (B, *)
+        h: length of the step in lambda
+        options: sign, exact: see `mean_weights`
+    Returns: shape (B, *)
+    """
     if len(at) > 2 and at[-1] == 0 and h > -3 * at[-2]:
         at, seen = at[-2:], seen[-2:]
     weights = mean_weights(at, h, **options)
@@ -186,7 +264,18 @@ def first_mean(
     s:float,         # where it ends, above 0
     order:int,       # 1, 2 or 3: as many calls, of which f(x, t) is one
 ) -> Tensor: # shape (B, *)
-    "Mean of x0_hat over a step without a past: Runge-Kutta schemes of order 1, 2 and 3"
+    """Mean of x0_hat over a step without a past: Runge-Kutta schemes of order 1, 2 and 3
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: state at time t, shape (B, *)
+        x0: f(x, t)
+        t: where the step begins
+        s: where it ends, above 0
+        order: 1, 2 or 3: as many calls, of which f(x, t) is one
+    Returns: shape (B, *)
+    """
     if order == 1:
         return x0
     m = between(sched, t, s, 1 / 2 if order == 2 else 1 / 3)
@@ -203,7 +292,11 @@ def first_mean(
 def check_first(
     first:int, # order of a first step
 ) -> int:
-    "ValueError if it is not 1, 2 or 3"
+    """ValueError if it is not 1, 2 or 3
+
+    Arguments:
+        first: order of a first step
+    """
     return int(in_range('first', first, 1, 3, whole=True))
 
 # %% ../nbs/12_samplers.ipynb #5869ac55
@@ -217,7 +310,16 @@ def dpmpp_3m(
 ) -> States: # x_T ... x_0
     """DPM-Solver++ with a look back at two steps, Lu et al. 2022b
 
-    With both divided differences: third order, one call a step."""
+    With both divided differences: third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     x = yield x
     at, seen = [], []
     for t, s, h, a, b in legs(sched, times):
@@ -241,7 +343,18 @@ def predicted(
     seen:list[Tensor],  # these values
     first:int,          # order of the first step
 ) -> Tensor: # state at s, shape (B, *)
-    "UniPC's prediction: from the values known, in the first step from new calls"
+    """UniPC's prediction: from the values known, in the first step from new calls
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: state at the start of the step
+        step: from t to s
+        at: where values are known: distances in lambda from t
+        seen: these values
+        first: order of the first step
+    Returns: state at s, shape (B, *)
+    """
     if step.s == 0:
         mean = seen[-1]
     elif len(seen) == 1:
@@ -258,7 +371,17 @@ def unipc(
     p:int,             # how many values a prediction looks back at
     first:int,         # order of the first step
 ) -> States: # x_T ... x_0
-    "Predict from p values, then correct with the new one among them; order p + 1"
+    """Predict from p values, then correct with the new one among them; order p + 1
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        p: how many values a prediction looks back at
+        first: order of the first step
+    Returns: x_T ... x_0
+    """
     x = yield x
     at, seen = [0.], [f(x, times[0])]
     *steps, final = legs(sched, times)
@@ -283,7 +406,15 @@ def unipc2(
 ) -> States: # x_T ... x_0
     """UniPC-2, Zhao et al. 2023: a two-point prediction, corrected at no extra call
 
-    Third order, one call a step."""
+    Third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+    Returns: x_T ... x_0
+    """
     return unipc(f, sched, x, times, 2, 1)
 
 @sampler(order=4, least=3, times='angle', first=check_first)
@@ -296,7 +427,16 @@ def unipc3(
 ) -> States: # x_T ... x_0
     """UniPC-3, Zhao et al. 2023: a three-point prediction, corrected at no extra call
 
-    Fourth order, one call a step."""
+    Fourth order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     return unipc(f, sched, x, times, 3, first)
 
 # %% ../nbs/12_samplers.ipynb #aa63b6fe
@@ -304,7 +444,13 @@ def levels(
     sched:Schedule,    # T steps
     times:list[float], # times
 ) -> list[tuple[float, float]]: # plain numbers
-    "signal and noise at each time"
+    """signal and noise at each time
+
+    Arguments:
+        sched: T steps
+        times: times
+    Returns: plain numbers
+    """
     t = torch.tensor(times, dtype=torch.float64)
     return list(zip(sched.signal(t).tolist(), sched.noise(t).tolist()))
 
@@ -313,7 +459,11 @@ AVERAGED = dict(x0='in signal/noise', eps='in noise/signal')
 def check_mean(
     mean:str, # a key of AVERAGED
 ) -> str:
-    "ValueError for another name"
+    """ValueError for another name
+
+    Arguments:
+        mean: a key of AVERAGED
+    """
     return choose(mean, AVERAGED, 'mean')
 
 # %% ../nbs/12_samplers.ipynb #heun-sampler
@@ -327,7 +477,16 @@ def heun(
 ) -> States: # x_T ... x_0
     """Heun's method, in signal/noise, or in noise/signal for the mean of eps
 
-    Algorithm 1 of Karras et al. 2022. Second order, two calls a step, one into 0."""
+    Algorithm 1 of Karras et al. 2022. Second order, two calls a step, one into 0.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        mean: what is averaged over both ends of a step: x0, or eps
+    Returns: x_T ... x_0
+    """
     x = yield x
     level = levels(sched, times)
     for (t, s, h, a, b), at_t, at_s in zip(legs(sched, times), level, level[1:]):
@@ -355,7 +514,16 @@ def deis(
 ) -> States: # x_T ... x_0
     """DEIS, Zhang and Chen 2023: eps_hat as a parabola in the log of noise/signal
 
-    Third order, one call a step."""
+    Third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     x = yield x
     level, at, seen = levels(sched, times), [], []
     for (t, s, h, a, b), now, (_, noise_s) in zip(legs(sched, times), level, level[1:]):
@@ -382,7 +550,16 @@ def dpmpp_2m_sde(
 ) -> States: # x_T ... x_0
     """SDE-DPM-Solver++ with a look back at one step, section 5 of Lu et al. 2022b
 
-    Ancestral steps towards a better estimate: second order, one call a step."""
+    Ancestral steps towards a better estimate: second order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+    Returns: x_T ... x_0
+    """
     x = yield x
     old, before = None, 0.
     for k, (t, s, h, _, _) in enumerate(legs(sched, times), 1):
@@ -405,7 +582,17 @@ def euler_ancestral(
 ) -> States: # x_T ... x_0
     """Euler's method to a level of noise below s, then fresh noise up to s
 
-    As in k-diffusion; first order, one call a step."""
+    As in k-diffusion; first order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+        eta: share of the noise that is fresh: 0 Euler's method, 1 ancestral
+    Returns: x_T ... x_0
+    """
     x = yield x
     level = levels(sched, times)
     rows = zip(legs(sched, times), level, level[1:])
@@ -425,7 +612,15 @@ def slope(
     z:Tensor,       # states divided by hypot(signal, noise), shape (B, *)
     lam:float,      # log(signal/noise), not below the schedule's last
 ) -> Tensor: # dz / dlam, shape (B, *)
-    "Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda"
+    """Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        z: states divided by hypot(signal, noise), shape (B, *)
+        lam: log(signal/noise), not below the schedule's last
+    Returns: dz / dlam, shape (B, *)
+    """
     t = sched.t_at(2 * lam).item()
     signal, noise = levels(sched, [t])[0]
     size = math.hypot(signal, noise)
@@ -441,7 +636,17 @@ def solutions(
     atol:float,        # absolute error that a step may make
     method:str,        # name of a solver of SciPy
 ) -> Iterator[np.ndarray]: # z at the other values of u
-    "Solution of an ordinary differential equation by a solver that chooses its steps"
+    """Solution of an ordinary differential equation by a solver that chooses its steps
+
+    Arguments:
+        slope: slope(u, z) -> dz / du, rows of float64
+        z: where it begins, a row of float64
+        at: values of u, rising or falling, the first of which z is at
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: name of a solver of SciPy
+    Returns: z at the other values of u
+    """
     # for this alone: it takes a quarter as long to import as torch
     import scipy.integrate
     options = dict(rtol=rtol, atol=atol, max_step=2.)
@@ -460,7 +665,16 @@ def flow(
     times:list[float], # times above 0, falling or rising
     **options,         # rtol, atol, method: see `solutions`
 ) -> Iterator[Tensor]: # states at the other times
-    "Along the probability-flow ODE, Song et al. 2021b, down or up"
+    """Along the probability-flow ODE, Song et al. 2021b, down or up
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: states at the first time, shape (B, *)
+        times: times above 0, falling or rising
+        options: rtol, atol, method: see `solutions`
+    Returns: states at the other times
+    """
     size = [math.hypot(*level) for level in levels(sched, times)]
     at = (sched.log_snr(torch.tensor(times, dtype=torch.float64)) / 2).tolist()
     low, high = min(at), max(at)
@@ -483,19 +697,31 @@ METHODS = ('RK23', 'RK45', 'DOP853')
 def check_method(
     method:str, # one of METHODS
 ) -> str:
-    "ValueError for another name"
+    """ValueError for another name
+
+    Arguments:
+        method: one of METHODS
+    """
     return choose(method, dict.fromkeys(METHODS), 'method')
 
 def check_rtol(
     rtol:float, # relative error that a step may make
 ) -> float:
-    "ValueError if no solver could keep it"
+    """ValueError if no solver could keep it
+
+    Arguments:
+        rtol: relative error that a step may make
+    """
     return in_range('rtol', rtol, 1e-13, 1)
 
 def check_atol(
     atol:float, # absolute error that a step may make
 ) -> float:
-    "ValueError if no solver could keep it"
+    """ValueError if no solver could keep it
+
+    Arguments:
+        atol: absolute error that a step may make
+    """
     return in_range('atol', atol, 1e-13, 1)
 
 # %% ../nbs/12_samplers.ipynb #ode-sampler
@@ -513,7 +739,18 @@ def ode(
     """SciPy's adaptive Runge-Kutta methods on the probability-flow ODE
 
     Song et al. 2021b: as many calls as the tolerances ask for. `n` is the number of
-    states after the first, at least 2."""
+    states after the first, at least 2.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: where states are wanted: the solver's own steps are its affair
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: RK23, RK45 or DOP853
+    Returns: x_T ... x_0
+    """
     yield x
     above = [t for t in times if t > 0]
     if len(above) > 1:
@@ -532,7 +769,19 @@ def ode_invert(
     atol:float=1e-3,      # absolute error that a step may make
     method:str='RK45',    # RK23, RK45 or DOP853
 ) -> Run: # states from data to noise
-    "The noise from which `ode` would make `x0`, the state at the lowest time above 0"
+    """The noise from which `ode` would make `x0`, the state at the lowest time above 0
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x0: data, shape (B, *)
+        n: number of states of the way down whose times are kept
+        times: a grid, its name, or n + 1 falling times, as for `ode`
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: RK23, RK45 or DOP853
+    Returns: states from data to noise
+    """
     check_rtol(rtol), check_atol(atol), check_method(method)
     up = rising_times(sched, n, times)
 

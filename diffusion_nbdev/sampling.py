@@ -38,7 +38,14 @@ def philox(
     key:tuple[int, int],        # two words
     rounds:int=10,              # how often the words are mixed
 ) -> list[Tensor]: # four words 0 ... 2^32 - 1, long, of the common shape
-    "Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3"
+    """Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3
+
+    Arguments:
+        counter: four words, long, of shapes that broadcast
+        key: two words
+        rounds: how often the words are mixed
+    Returns: four words 0 ... 2^32 - 1, long, of the common shape
+    """
     a, b, c, d = counter
     for r in range(rounds):
         k, l = ((word + r * step) & MASK for word, step in zip(key, KEY_STEPS))
@@ -50,7 +57,12 @@ def philox(
 def normals(
     words:list[Tensor], # four words 0 ... 2^32 - 1, long, all of one shape
 ) -> Tensor: # float32, of that shape and then 4
-    "Standard normals from uniform words, Box and Muller 1958"
+    """Standard normals from uniform words, Box and Muller 1958
+
+    Arguments:
+        words: four words 0 ... 2^32 - 1, long, all of one shape
+    Returns: float32, of that shape and then 4
+    """
     def points(pair):
         # 2^32 u, in the middle of the word's interval
         return torch.stack([word.float() for word in pair]).add_(0.5)
@@ -66,7 +78,15 @@ def numbered_normals(
     fours:Tensor,   # numbers of quadruples of a sample, long (K,)
     step:int,       # 0, 1, 2, ...
 ) -> Tensor: # float32, shape (B, 4 K)
-    "Standard normals as a function of who they are for, four at a time"
+    """Standard normals as a function of who they are for, four at a time
+
+    Arguments:
+        seed: 0 ... 2^63 - 1
+        samples: numbers of samples, long (B,)
+        fours: numbers of quadruples of a sample, long (K,)
+        step: 0, 1, 2, ...
+    Returns: float32, shape (B, 4 K)
+    """
     steps = torch.full((1, 1), step, device=samples.device)
     low, high = (word[:, None] for word in (samples & MASK, samples >> 32))
     key = seed & MASK, seed >> 32
@@ -76,7 +96,13 @@ def sample_numbers(
     start:int|Tensor, # number of the batch's first sample, or of each, long (B,)
     x:Tensor,         # the batch, shape (B, *)
 ) -> Tensor: # long (B,), on the batch's device
-    "Numbers of the batch's samples, or a ValueError where they are not as many"
+    """Numbers of the batch's samples, or a ValueError where they are not as many
+
+    Arguments:
+        start: number of the batch's first sample, or of each, long (B,)
+        x: the batch, shape (B, *)
+    Returns: long (B,), on the batch's device
+    """
     if not isinstance(start, Tensor):
         return torch.arange(start, start + len(x), device=x.device)
     if start.shape == x.shape[:1] and start.device == x.device:
@@ -94,7 +120,12 @@ class SeededNoise:
         seed:int,           # a whole number from 0 to 2^63 - 1
         start:int|Tensor=0, # number of the batch's first sample, or of each, long (B,)
     ):
-        "ValueError for a seed or a start that is no such number"
+        """ValueError for a seed or a start that is no such number
+
+        Arguments:
+            seed: a whole number from 0 to 2^63 - 1
+            start: number of the batch's first sample, or of each, long (B,)
+        """
         self.seed = int(in_range('seed', seed, 0, 2 ** 63 - 1, whole=True))
         if not isinstance(start, Tensor):
             start = int(in_range('start', start, 0, 2 ** 62, whole=True))
@@ -107,7 +138,13 @@ class SeededNoise:
         x:Tensor, # a batch, shape (B, *): tells shape, dtype and device
         step:int, # 0 for the starting noise, then 1, 2, ...
     ) -> Tensor: # noise for the batch's samples, shape (B, *)
-        "Noise like `x`"
+        """Noise like `x`
+
+        Arguments:
+            x: a batch, shape (B, *): tells shape, dtype and device
+            step: 0 for the starting noise, then 1, 2, ...
+        Returns: noise for the batch's samples, shape (B, *)
+        """
         samples, size = sample_numbers(self.start, x), math.prod(x.shape[1:])
         count = math.ceil(size / 4)
         most = 2 ** 15 if x.device.type == 'cpu' else 2 ** 22
@@ -127,7 +164,11 @@ Noise = Callable[[Tensor, int], Tensor]  # noise(x, k) -> Tensor like x, for ste
 def drawn_from(
     generator:torch.Generator, # on any device
 ) -> Noise:
-    "Noise that moves a generator of PyTorch on, brought to where the states are"
+    """Noise that moves a generator of PyTorch on, brought to where the states are
+
+    Arguments:
+        generator: on any device
+    """
     def noise(x:Tensor, k:int) -> Tensor:
         there = dict(dtype=x.dtype, device=generator.device)
         drawn = torch.randn(x.shape, generator=generator, **there)
@@ -138,13 +179,23 @@ def torch_noise(
     x:Tensor, # a batch, shape (B, *)
     k:int,    # not looked at
 ) -> Tensor: # shape (B, *)
-    "Noise that moves PyTorch's own state on"
+    """Noise that moves PyTorch's own state on
+
+    Arguments:
+        x: a batch, shape (B, *)
+        k: not looked at
+    Returns: shape (B, *)
+    """
     return torch.randn_like(x)
 
 def noise_source(
     noise:Noise|int|torch.Generator|None, # a function, a seed, a generator, or None
 ) -> Noise:
-    "What a sampler draws its noise from; None is torch's own state"
+    """What a sampler draws its noise from; None is torch's own state
+
+    Arguments:
+        noise: a function, a seed, a generator, or None
+    """
     if noise is None:
         return torch_noise
     if isinstance(noise, torch.Generator):
@@ -165,7 +216,11 @@ GRIDS:dict[str, Callable[..., list[float]]] = {}
 def grid(
     make:Make, # make(sched, n, start=None, end=0) -> n + 1 falling times
 ) -> Make:
-    "Decorator: enters a time grid into GRIDS, under its name without `_times`"
+    """Decorator: enters a time grid into GRIDS, under its name without `_times`
+
+    Arguments:
+        make: make(sched, n, start=None, end=0) -> n + 1 falling times
+    """
     GRIDS[make.__name__.removesuffix('_times')] = make
     return make
 
@@ -176,7 +231,15 @@ def trailing_times(
     start:float|None=None,  # first time; None for T
     end:float=0,            # last time
 ) -> list[float]: # n + 1 falling times
-    "Even steps down to the end, rounded: T, T - T/n, ..., T/n, 0"
+    """Even steps down to the end, rounded: T, T - T/n, ..., T/n, 0
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     inner = [end + round((start - end) * (n - k) / n) for k in range(1, n)]
     return [start, *inner, end]
@@ -187,7 +250,11 @@ Times = Callable|str|list|tuple|Tensor|None  # a grid, its name, times, or even 
 def by_grid(
     times:Times, # what the caller of a sampler gave
 ) -> bool:
-    "Are the times to be made by a grid? None stands for one as well"
+    """Are the times to be made by a grid? None stands for one as well
+
+    Arguments:
+        times: what the caller of a sampler gave
+    """
     return times is None or isinstance(times, str) or callable(times)
 
 def grid_times(
@@ -196,7 +263,15 @@ def grid_times(
     times:Callable|str|None,    # a grid, its name, or None for even steps
     start:float|None=None,      # first time, 1..T; None for T
 ) -> list[float]: # n + 1 falling times
-    "The times that a grid makes, or a ValueError where it cannot"
+    """The times that a grid makes, or a ValueError where it cannot
+
+    Arguments:
+        sched: T steps
+        n: number of steps; None for one a whole time
+        times: a grid, its name, or None for even steps
+        start: first time, 1..T; None for T
+    Returns: n + 1 falling times
+    """
     first = sched.T if start is None else in_range('start', start, 1, sched.T)
     most = math.floor(first)
     n = int(in_range('steps n', most if n is None else n, 1, most, whole=True))
@@ -210,7 +285,15 @@ def checked_times(
     times:Times=None,       # a grid, its name, the times, or None for even steps
     start:float|None=None,  # first time; None for T, or for where `times` begin
 ) -> list[float]: # n + 1 falling times
-    "The times a sampler visits, or a ValueError that says what is wrong with them"
+    """The times a sampler visits, or a ValueError that says what is wrong with them
+
+    Arguments:
+        sched: T steps
+        n: number of steps; None for one a time
+        times: a grid, its name, the times, or None for even steps
+        start: first time; None for T, or for where `times` begin
+    Returns: n + 1 falling times
+    """
     if by_grid(times):
         times = grid_times(sched, n, times, start)
     times = times.tolist() if torch.is_tensor(times) else list(times)
@@ -234,7 +317,14 @@ def rising_times(
     n:int|None=None,    # number of steps of the grid; not looked at if times are given
     times:Times=None,   # a grid, its name, or falling times, as for a sampler
 ) -> list[float]: # rising times, all above 0
-    "The times of a way up: those of a sampler in reverse, without time 0"
+    """The times of a way up: those of a sampler in reverse, without time 0
+
+    Arguments:
+        sched: T steps
+        n: number of steps of the grid; not looked at if times are given
+        times: a grid, its name, or falling times, as for a sampler
+    Returns: rising times, all above 0
+    """
     down = checked_times(sched, n if by_grid(times) else None, times)
     return [t for t in reversed(down) if t > 0]
 
@@ -244,7 +334,11 @@ States = Generator[Tensor, Any, None]  # yields states, and is given them back
 def takes_back(
     states:Any, # a generator
 ) -> bool:
-    "Does a generator use what it is given back, as in `x = yield x`?"
+    """Does a generator use what it is given back, as in `x = yield x`?
+
+    Arguments:
+        states: a generator
+    """
     code = getattr(states, 'gi_code', None)
     if code is None:
         return False
@@ -261,7 +355,14 @@ def place(
     t:float|Tensor, # the time at which the denoiser was asked
     calls:int,      # network calls so far
 ) -> str:
-    "Where in a run something happened, as messages say it"
+    """Where in a run something happened, as messages say it
+
+    Arguments:
+        step: number of the step
+        steps: how many there are
+        t: the time at which the denoiser was asked
+        calls: network calls so far
+    """
     t = t.flatten()[0].item() if isinstance(t, Tensor) else t
     return f'step {step} of {steps}, at time {t:g}, network call {calls}'
 
@@ -270,7 +371,14 @@ def same_shape(
     x:Tensor,   # the states that it was returned for
     who:str,    # by whom, and where
 ) -> Tensor: # y
-    "`y`, or a ValueError where it is no tensor of the states' shape"
+    """`y`, or a ValueError where it is no tensor of the states' shape
+
+    Arguments:
+        y: what was returned
+        x: the states that it was returned for
+        who: by whom, and where
+    Returns: y
+    """
     if torch.is_tensor(y) and y.shape == x.shape:
         return y
     got = tuple(getattr(y, 'shape', ())) or type(y).__name__
@@ -280,7 +388,12 @@ def checked_hook(
     hook:Callable|None, # hook(x, t) -> x, or None to leave states as they are
     states:Any,         # the generator that must take them back
 ) -> Callable:
-    "The hook, with what it returns looked at, or a ValueError where it has no effect"
+    """The hook, with what it returns looked at, or a ValueError where it has no effect
+
+    Arguments:
+        hook: hook(x, t) -> x, or None to leave states as they are
+        states: the generator that must take them back
+    """
     def keep(x:Tensor, t:float) -> Tensor:
         return x
 
@@ -295,7 +408,11 @@ def checked_hook(
 def check_finite(
     seen:list[tuple[tuple, Tensor]], # (arguments of `place`, was the answer finite?)
 ):
-    "ValueError for the first answer that was not; one look at the device for all"
+    """ValueError for the first answer that was not; one look at the device for all
+
+    Arguments:
+        seen: (arguments of `place`, was the answer finite?)
+    """
     finite = torch.stack([ok for _, ok in seen]).tolist() if seen else []
     for (where, _), ok in zip(seen, finite):
         if not ok:
@@ -318,7 +435,15 @@ class Run:
         grad:bool=False,                    # leave gradients as torch has them?
         hook:Callable|None=None,            # hook(x, t) -> x for states after the first
     ):
-        "ValueError for a hook where the generator does not take states back"
+        """ValueError for a hook where the generator does not take states back
+
+        Arguments:
+            start: start(f) -> generator of the states
+            f: denoiser f(xt, t) -> x0_hat
+            times: times of the states
+            grad: leave gradients as torch has them?
+            hook: hook(x, t) -> x for states after the first
+        """
         self.times, self.step, self.calls = times, -1, 0
         self._f, self._grad, self._states = f, grad, start(self._watched)
         self._hook = checked_hook(hook, self._states)
@@ -359,7 +484,12 @@ class Run:
 def last(
     states:Iterable[Tensor], # what a sampler returned
 ) -> Tensor: # x_0
-    "The final state; no more than one is held on the way"
+    """The final state; no more than one is held on the way
+
+    Arguments:
+        states: what a sampler returned
+    Returns: x_0
+    """
     states = iter(states)
     x = next(states)
     for x in states:
@@ -390,6 +520,19 @@ class Sampler(Protocol):
         hook:Callable|None=None,  # hook(x, t) -> x, what to go on with after each step
         **options:Any,            # the sampler's own
     ) -> Run:
+        """
+        Arguments:
+            f: denoiser f(xt, t) -> x0_hat
+            sched: T steps
+            x: states at the first time, shape (B, *); noise at T
+            n: number of steps; a default of None: all whole times
+            times: a grid, its name, falling times; None for even steps
+            noise: noise(x, k), a seed, a generator
+            start: the time of x, where the grid begins; None for T
+            grad: leave gradients as torch has them? Else they are off
+            hook: hook(x, t) -> x, what to go on with after each step
+            options: the sampler's own
+        """
         ...
 
 SAMPLERS:dict[str, Sampler] = {}  # name -> sampler
@@ -400,7 +543,13 @@ def public_signature(
     n:int|None,     # its number of steps by default
     times:str,      # its grid by default
 ) -> inspect.Signature:
-    "What a sampler is called with: what all have, and its own options in between"
+    """What a sampler is called with: what all have, and its own options in between
+
+    Arguments:
+        make: the generator function
+        n: its number of steps by default
+        times: its grid by default
+    """
     own = inspect.signature(make).parameters
     common = inspect.signature(Sampler.__call__).parameters
     args = [own[name] for name in ('f', 'sched', 'x')]
@@ -414,7 +563,13 @@ def beside(
     make:Callable, # a function with one argument a line
     name:str,      # one of them
 ) -> str: # '' where there is none, or no source
-    "The comment beside an argument"
+    """The comment beside an argument
+
+    Arguments:
+        make: a function with one argument a line
+        name: one of them
+    Returns: '' where there is none, or no source
+    """
     try:
         source = inspect.getsource(make)
     except (OSError, TypeError):
@@ -426,7 +581,12 @@ def public_doc(
     make:Callable,          # the generator function
     sig:inspect.Signature,  # the public one
 ) -> str:
-    "A sampler's text, with the meaning of all its arguments"
+    """A sampler's text, with the meaning of all its arguments
+
+    Arguments:
+        make: the generator function
+        sig: the public one
+    """
     common = inspect.signature(Sampler.__call__).parameters
     own = re.split(r'\n(?:Arguments|Returns):', inspect.cleandoc(make.__doc__ or ''))[0]
     homes = ((k, Sampler.__call__ if k in common else make) for k in sig.parameters)
@@ -442,7 +602,13 @@ def check_inputs(
     sched:Any,  # should be a schedule
     x:Any,      # should be a batch of states
 ):
-    "ValueError for something else"
+    """ValueError for something else
+
+    Arguments:
+        f: should be a denoiser
+        sched: should be a schedule
+        x: should be a batch of states
+    """
     if not callable(f):
         raise ValueError(f'f is a {type(f).__name__}: must be a denoiser f(xt, t)')
     if not hasattr(sched, 'log_snr'):
@@ -457,7 +623,13 @@ def call_arguments(
     args:tuple,             # what it was called with
     kwargs:dict,
 ) -> dict[str, Any]: # name -> value, times a list, noise a function
-    "A call's arguments with defaults, checked as far as all samplers have them"
+    """A call's arguments with defaults, checked as far as all samplers have them
+
+    Arguments:
+        sig: the sampler's
+        args: what it was called with
+    Returns: name -> value, times a list, noise a function
+    """
     given = sig.bind(*args, **kwargs)
     n = given.arguments.get('n')
     given.apply_defaults()
@@ -476,7 +648,12 @@ def started(
     make:Callable,  # the generator function
     a:dict,         # arguments of the call
 ) -> Run:
-    "The run of a sampler whose arguments are known"
+    """The run of a sampler whose arguments are known
+
+    Arguments:
+        make: the generator function
+        a: arguments of the call
+    """
     takes = inspect.signature(make).parameters
     own = {name: a[name] for name in takes if name != 'f'}
     return Run(lambda f: make(f=f, **own), a['f'], a['times'], a['grad'], a['hook'])
@@ -496,7 +673,18 @@ def sampler(
 
     The function says what is its own: make(f, sched, x, times) with a list of times,
     then `noise` if it draws any, then its options. `Sampler` has the arguments that
-    are given to it in addition."""
+    are given to it in addition.
+
+    Arguments:
+        order: order of accuracy of a step
+        calls: calls of the denoiser per step
+        stochastic: does it draw noise?
+        least: fewest steps it can do; None for as many as its order
+        adaptive: does it choose its own steps, and leave torch for that?
+        n: steps by default; None for all whole times
+        times: grid by default
+        checks: option name -> function that raises on a bad value
+    """
     need = order if least is None else least
 
     def decorate(make:Callable[..., Iterator[Tensor]]) -> Sampler:

@@ -27,7 +27,13 @@ def log_snr_at(
     sched:'Schedule', # T steps
     t:Tensor,         # times in 0..T, from `time_tensor`
 ) -> tuple[Tensor, Tensor|float]: # two parts, to be added
-    "log-SNR at times t; below time 1 the ratio noise / signal falls in a straight line"
+    """log-SNR at times t; below time 1 the ratio noise / signal falls in a straight line
+
+    Arguments:
+        sched: T steps
+        t: times in 0..T, from `time_tensor`
+    Returns: two parts, to be added
+    """
     high, low = sched.on(t.device)
     at = interpolated(high, t)
     if t.dtype is not torch.long:
@@ -39,7 +45,13 @@ def time_at(
     sched:'Schedule',     # T steps
     log_snr:float|Tensor, # not below the end of the table
 ) -> Tensor: # real times, of its shape: float64
-    "The times at which log-SNR has the values given"
+    """The times at which log-SNR has the values given
+
+    Arguments:
+        sched: T steps
+        log_snr: not below the end of the table
+    Returns: real times, of its shape: float64
+    """
     if not torch.is_tensor(log_snr):
         log_snr = torch.tensor(log_snr, dtype=torch.float64)
     table, _ = sched.on(log_snr.device)
@@ -59,7 +71,13 @@ def log_snr_gap(
     t:float|Tensor,   # time(s) in 0..T
     s:float|Tensor,   # time(s) in 0..T
 ) -> Tensor:
-    "log-SNR at t minus that at s"
+    """log-SNR at t minus that at s
+
+    Arguments:
+        sched: T steps
+        t: time(s) in 0..T
+        s: time(s) in 0..T
+    """
     both = together(time_tensor(t, sched.T), time_tensor(s, sched.T))
     (high_t, low_t), (high_s, low_s) = (log_snr_at(sched, u) for u in both)
     return (high_t - high_s) + (low_t - low_s)
@@ -81,7 +99,13 @@ def beta_at(
     sched:'Schedule', # T steps, variance preserving
     t:float|Tensor,   # time(s) in 0..T
 ) -> Tensor: # of t's shape: float64
-    "Variance added by the step from t-1 to t; a ValueError on other paths"
+    """Variance added by the step from t-1 to t; a ValueError on other paths
+
+    Arguments:
+        sched: T steps, variance preserving
+        t: time(s) in 0..T
+    Returns: of t's shape: float64
+    """
     if sched.path != 'vp':
         rule = "a step has a beta on the path 'vp' only"
         raise ValueError(f'path = {sched.path!r}: {rule}')
@@ -99,6 +123,11 @@ class Schedule(nn.Module):
         log_snr:Tensor|list[float], # log(signal^2 / noise^2), (T+1,): inf, then falling
         path:str='vp',              # a key of PATHS: the scale of signal and noise
     ):
+        """
+        Arguments:
+            log_snr: log(signal^2 / noise^2), (T+1,): inf, then falling
+            path: a key of PATHS: the scale of signal and noise
+        """
         super().__init__()
         choose(path, PATHS, 'path')
         # a plain attribute: module.to() and module.half() leave it alone
@@ -160,7 +189,11 @@ class Schedule(nn.Module):
 def from_log_alpha_bar(
     log_alpha_bar:Tensor, # at times 1..T, float64
 ) -> Schedule:
-    "The schedule that keeps these shares of the variance"
+    """The schedule that keeps these shares of the variance
+
+    Arguments:
+        log_alpha_bar: at times 1..T, float64
+    """
     log_snr = log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
     clean = torch.tensor([math.inf], dtype=torch.float64)
     return Schedule(torch.cat([clean, log_snr]))
@@ -172,6 +205,9 @@ def schedule_from_betas(
     """The schedule whose step from t-1 to t adds variance beta_t
 
     Ho et al. 2020, eqs. (2) and (4).
+
+    Arguments:
+        betas: variances beta_1 ... beta_T, strictly between 0 and 1
     """
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 1:
@@ -190,7 +226,14 @@ def ends_for(
     beta_1:float, # first beta of a 1000-step schedule
     beta_T:float, # last beta of a 1000-step schedule
 ) -> tuple[float, float]: # both scaled by 1000/T
-    "First and last beta of a schedule of T steps, or a ValueError if there are none"
+    """First and last beta of a schedule of T steps, or a ValueError if there are none
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule
+        beta_T: last beta of a 1000-step schedule
+    Returns: both scaled by 1000/T
+    """
     in_range('T', T, 1, whole=True)
     in_range('beta_1', beta_1, 0, 1, inside=True)
     in_range('beta_T', beta_T, 0, 1, inside=True)
@@ -210,7 +253,13 @@ def linear_schedule(
     beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
     beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
 ) -> Schedule:
-    "Betas in a straight line, Ho et al. 2020, section 4"
+    """Betas in a straight line, Ho et al. 2020, section 4
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule; scaled by 1000/T
+        beta_T: last beta of a 1000-step schedule; scaled by 1000/T
+    """
     b1, bT = ends_for(T, beta_1, beta_T)
     return schedule_from_betas(torch.linspace(b1, bT, T, dtype=torch.float64))
 
@@ -220,7 +269,13 @@ def quadratic_schedule(
     beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
     beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
 ) -> Schedule:
-    "Square roots of the betas in a straight line"
+    """Square roots of the betas in a straight line
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule; scaled by 1000/T
+        beta_T: last beta of a 1000-step schedule; scaled by 1000/T
+    """
     b1, bT = ends_for(T, beta_1, beta_T)
     roots = torch.linspace(b1 ** 0.5, bT ** 0.5, T, dtype=torch.float64)
     return schedule_from_betas(roots ** 2)
@@ -231,7 +286,13 @@ def schedule_from_curve(
     T:int,                            # number of steps
     beta_max:float,                   # betas are cut here
 ) -> Schedule:
-    "The schedule of a falling curve, divided by its value at 0"
+    """The schedule of a falling curve, divided by its value at 0
+
+    Arguments:
+        curve: alpha_bar at u = t/T in [0, 1], but for a factor
+        T: number of steps
+        beta_max: betas are cut here
+    """
     in_range('T', T, 1, whole=True)
     in_range('beta_max', beta_max, 0, 1, inside=True)
     alpha_bar = curve(torch.linspace(0, 1, T + 1, dtype=torch.float64))
@@ -244,7 +305,13 @@ def cosine_schedule(
     s:float=0.008,        # offset that keeps the first steps from being too small
     beta_max:float=0.999, # betas are cut here
 ) -> Schedule:
-    "alpha_bar as a squared cosine, eq. (17) of Nichol and Dhariwal 2021"
+    """alpha_bar as a squared cosine, eq. (17) of Nichol and Dhariwal 2021
+
+    Arguments:
+        T: number of steps
+        s: offset that keeps the first steps from being too small
+        beta_max: betas are cut here
+    """
     in_range('s', s, 0, 10)
     def curve(u):
         return torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
@@ -255,7 +322,12 @@ def check_rising(
     start:float, # must be the smaller one
     end:float,   # must be the larger one
 ):
-    "A ValueError if a piece of the logistic curve does not run forward"
+    """A ValueError if a piece of the logistic curve does not run forward
+
+    Arguments:
+        start: must be the smaller one
+        end: must be the larger one
+    """
     if not start < end:
         raise ValueError(f'start = {start:g}: must be below end = {end:g}')
 
@@ -270,6 +342,13 @@ def sigmoid_schedule(
     """alpha_bar as a logistic curve, stretched to run from 1 to 0
 
     Jabri et al. 2022; in this form algorithm 1 of Chen 2023.
+
+    Arguments:
+        T: number of steps
+        start: where on the logistic curve the data end begins
+        end: where the noise end stops
+        tau: temperature: larger is flatter
+        beta_max: betas are cut here
     """
     in_range('tau', tau, 0, 1e6, inside=True)
     check_rising(start, end)
@@ -286,7 +365,13 @@ def sigmoid_signal_schedule(
     start:float=-5., # where on the logistic curve the data end begins
     end:float=5.,    # where the noise end stops
 ) -> Schedule:
-    "sqrt(alpha_bar) as a plain logistic curve, divided by its value at time 0"
+    """sqrt(alpha_bar) as a plain logistic curve, divided by its value at time 0
+
+    Arguments:
+        T: number of steps
+        start: where on the logistic curve the data end begins
+        end: where the noise end stops
+    """
     check_rising(start, end)
     def curve(u):
         return torch.sigmoid(-(start + (end - start) * u)) ** 2
@@ -306,7 +391,13 @@ def like(
     a:Tensor, # coefficients, shape (), (1,) or (B,), float64
     x:Tensor, # states, shape (B, *)
 ) -> Tensor: # a in x's dtype, broadcastable over (B, *): one number, or on x's device
-    "One coefficient per sample, shaped and cast to multiply `x`"
+    """One coefficient per sample, shaped and cast to multiply `x`
+
+    Arguments:
+        a: coefficients, shape (), (1,) or (B,), float64
+        x: states, shape (B, *)
+    Returns: a in x's dtype, broadcastable over (B, *): one number, or on x's device
+    """
     if a.ndim > 1 or (a.ndim == 1 and len(a) not in (1, len(x))):
         rule = f'for {len(x)} samples: must be (), (1,) or ({len(x)},)'
         raise ValueError(f'times of shape {tuple(a.shape)} {rule}')
@@ -323,7 +414,15 @@ def diffuse(
     t:float|Tensor,       # time(s) in 0..T, shape (), (1,) or (B,)
     eps:Tensor|None=None, # standard normal noise, shape (B, *); drawn if not given
 ) -> Tensor: # x_t, shape (B, *)
-    "A draw from $q(x_t | x_0)$, eq. (4) of Ho et al. 2020"
+    """A draw from $q(x_t | x_0)$, eq. (4) of Ho et al. 2020
+
+    Arguments:
+        sched: T steps
+        x0: clean data, shape (B, *)
+        t: time(s) in 0..T, shape (), (1,) or (B,)
+        eps: standard normal noise, shape (B, *); drawn if not given
+    Returns: x_t, shape (B, *)
+    """
     if eps is None:
         eps = torch.randn_like(x0)
     if eps.shape != x0.shape:
@@ -349,7 +448,16 @@ def target(
     t:float|Tensor,   # time(s) in 0..T, shape (), (1,) or (B,)
     pred:str='v',     # what is predicted: a key of PREDS
 ) -> Tensor: # what a perfect net would answer, shape (B, *)
-    "$p\\, x_0 + q\\, \\epsilon$ for any parameterisation"
+    """$p\\, x_0 + q\\, \\epsilon$ for any parameterisation
+
+    Arguments:
+        sched: T steps
+        x0: clean data, shape (B, *)
+        eps: the noise in x_t, shape (B, *)
+        t: time(s) in 0..T, shape (), (1,) or (B,)
+        pred: what is predicted: a key of PREDS
+    Returns: what a perfect net would answer, shape (B, *)
+    """
     p, q = choose(pred, PREDS, 'prediction')(sched.signal(t), sched.noise(t))
     return like(p, x0) * x0 + like(q, x0) * eps
 
@@ -360,7 +468,16 @@ def x0_from(
     t:float|Tensor,   # time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
     pred:str='v',     # what the net predicts: a key of PREDS
 ) -> Tensor: # x0_hat, shape (B, *)
-    "The clean data that a net's answer implies"
+    """The clean data that a net's answer implies
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        out: the net's answer, shape (B, *)
+        t: time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
+        pred: what the net predicts: a key of PREDS
+    Returns: x0_hat, shape (B, *)
+    """
     signal, noise = sched.signal(t), sched.noise(t)
     p, q = choose(pred, PREDS, 'prediction')(signal, noise)
     det = signal * q - noise * p
@@ -375,7 +492,16 @@ def eps_from(
     t:float|Tensor,   # time(s) above 0, up to T: at t = 0 there is no noise to tell
     pred:str='v',     # what the net predicts: a key of PREDS
 ) -> Tensor: # eps_hat, shape (B, *)
-    "The noise that a net's answer implies"
+    """The noise that a net's answer implies
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        out: the net's answer, shape (B, *)
+        t: time(s) above 0, up to T: at t = 0 there is no noise to tell
+        pred: what the net predicts: a key of PREDS
+    Returns: eps_hat, shape (B, *)
+    """
     signal, noise = sched.signal(t), sched.noise(t)
     # a look at times on another device would be a wait
     if noise.device.type == 'cpu' and (noise == 0).any():
@@ -390,5 +516,10 @@ def rescaled(
     sched:Schedule, # T steps, on any path
     path:str,       # a key of PATHS
 ) -> Schedule:
-    "The same log-SNR on another path: states differ by a factor at each time"
+    """The same log-SNR on another path: states differ by a factor at each time
+
+    Arguments:
+        sched: T steps, on any path
+        path: a key of PATHS
+    """
     return Schedule(sched.table, path)

@@ -22,7 +22,15 @@ def swissroll(
     noise:float=0.5,    # standard deviation across the curve, before scaling
     scaling:float=0.15, # of all coordinates
 ) -> Tensor: # float32 (n, 2)
-    "Points of a Swiss roll, as scikit-learn draws it, seen from the side"
+    """Points of a Swiss roll, as scikit-learn draws it, seen from the side
+
+    Arguments:
+        n: how many points
+        seed: the same seed gives the same points
+        noise: standard deviation across the curve, before scaling
+        scaling: of all coordinates
+    Returns: float32 (n, 2)
+    """
     from sklearn.datasets import make_swiss_roll
     in_range('n', n, 1, whole=True)
     in_range('noise', noise, 0)
@@ -41,6 +49,16 @@ class SwissRollData(RowsData):
         scaling:float=0.15,  # of all coordinates
         seed:int=0,          # of all points and of the order of batches
     ):
+        """
+        Arguments:
+            n_train: points in an epoch
+            n_val: points for validation, and again for the test
+            fresh: new training points every epoch?
+            batch_size: of training and validation
+            noise: standard deviation across the curve, before scaling
+            scaling: of all coordinates
+            seed: of all points and of the order of batches
+        """
         std = round(swissroll_units.std * scaling / 0.15, 4)
         units = Units([2], 0., std, swissroll_units.clip, name='swissroll')
         super().__init__(units, batch_size, seed)

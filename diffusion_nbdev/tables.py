@@ -21,7 +21,13 @@ def time_tensor(
     t:float|Tensor, # time(s) in 0..T
     T:int,          # the last time
 ) -> Tensor: # long or float64: a tensor where it is, a number on the CPU
-    "Times as a tensor, or a ValueError that names the one outside 0..T"
+    """Times as a tensor, or a ValueError that names the one outside 0..T
+
+    Arguments:
+        t: time(s) in 0..T
+        T: the last time
+    Returns: long or float64: a tensor where it is, a number on the CPU
+    """
     if not torch.is_tensor(t):
         in_range('time t', t, 0, T)
         whole = isinstance(t, numbers.Integral)
@@ -43,7 +49,12 @@ def moved(
     t:float|Tensor,      # a number, or a tensor anywhere
     device:torch.device, # where it is wanted
 ) -> Tensor:
-    "A time on a device, without waiting for the copy of a single number"
+    """A time on a device, without waiting for the copy of a single number
+
+    Arguments:
+        t: a number, or a tensor anywhere
+        device: where it is wanted
+    """
     if torch.is_tensor(t):
         if t.ndim or t.device == device:
             return t.to(device)
@@ -55,7 +66,12 @@ def moved(
 def together(
     *times:_Time, # some may lie on another device than the CPU
 ) -> list[_Time|Tensor]: # the same times, all there
-    "Times in one place"
+    """Times in one place
+
+    Arguments:
+        times: some may lie on another device than the CPU
+    Returns: the same times, all there
+    """
     for t in times:
         if torch.is_tensor(t) and t.device.type != 'cpu':
             return [moved(o, t.device) for o in times]
@@ -66,14 +82,26 @@ def entries(
     table:Tensor, # shape (T+1,)
     k:Tensor,     # long, of any shape
 ) -> Tensor: # of k's shape
-    "Entries k of a table, without waiting for a single k on another device"
+    """Entries k of a table, without waiting for a single k on another device
+
+    Arguments:
+        table: shape (T+1,)
+        k: long, of any shape
+    Returns: of k's shape
+    """
     return table.index_select(0, k.reshape(-1)).reshape(k.shape)
 
 def interpolated(
     table:Tensor, # shape (T+1,)
     t:Tensor,     # times in 0..T, long or real
 ) -> Tensor: # of t's shape; not finite between 0 and 1
-    "A table at times t: a straight line between two whole times"
+    """A table at times t: a straight line between two whole times
+
+    Arguments:
+        table: shape (T+1,)
+        t: times in 0..T, long or real
+    Returns: of t's shape; not finite between 0 and 1
+    """
     if t.dtype is torch.long:
         return entries(table, t)
     lo = t.floor().long().clamp(1, len(table) - 1)
@@ -84,7 +112,12 @@ def interpolated(
 def float64(
     x:Tensor|list[float]|float, # numbers
 ) -> Tensor: # on the CPU
-    "Numbers in float64; Python's own must not pass through float32"
+    """Numbers in float64; Python's own must not pass through float32
+
+    Arguments:
+        x: numbers
+    Returns: on the CPU
+    """
     if torch.is_tensor(x):
         return x.detach().cpu().double()
     return torch.as_tensor(x, dtype=torch.float64)
@@ -92,7 +125,12 @@ def float64(
 def checked_table(
     log_snr:Tensor|list[float], # at times 0..T
 ) -> Tensor: # shape (T+1,), float64 on the CPU: a copy
-    "A table of log-SNR, or a ValueError that says why it is none"
+    """A table of log-SNR, or a ValueError that says why it is none
+
+    Arguments:
+        log_snr: at times 0..T
+    Returns: shape (T+1,), float64 on the CPU: a copy
+    """
     table = float64(log_snr).clone()
     if table.ndim != 1 or len(table) < 2:
         rule = 'must be (T+1,) with T of at least 1'
@@ -109,7 +147,13 @@ def table_on(
     table:Tensor,        # float64, on the CPU
     device:torch.device, # where it is wanted
 ) -> tuple[Tensor, Tensor|None]: # in the finest type there, and what that leaves out
-    "A table on a device, as two parts to be added"
+    """A table on a device, as two parts to be added
+
+    Arguments:
+        table: float64, on the CPU
+        device: where it is wanted
+    Returns: in the finest type there, and what that leaves out
+    """
     if device.type == 'cpu':
         return table, None
     high = table.to(finest(device))

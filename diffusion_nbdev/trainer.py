@@ -28,7 +28,14 @@ def trainer_options(
     shape:list[int],         # of one sample
     precision:str|None=None, # 32 or bf16, or Lightning's name; None for the rule
 ) -> dict: # accelerator, devices, precision, where nothing else was given
-    "Where and how finely a training computes, by the rules of `devices`"
+    """Where and how finely a training computes, by the rules of `devices`
+
+    Arguments:
+        given: arguments of Lightning's Trainer
+        shape: of one sample
+        precision: 32 or bf16, or Lightning's name; None for the rule
+    Returns: accelerator, devices, precision, where nothing else was given
+    """
     strategy = given.get('strategy', 'auto')
     kind = accelerator = given.get('accelerator', 'auto')
     out = {}
@@ -70,7 +77,12 @@ def set_seed(
     seed:int,            # from 0 to 2^63 - 1
     device:torch.device, # where a training runs
 ) -> None:
-    "Set the generators of the CPU and of one device"
+    """Set the generators of the CPU and of one device
+
+    Arguments:
+        seed: from 0 to 2^63 - 1
+        device: where a training runs
+    """
     # torch.manual_seed would look for every kind of device, at every step
     torch.default_generator.manual_seed(seed)
     if device.type != 'cpu':
@@ -81,7 +93,13 @@ def clip_gradients(
     most:float|None,         # None or 0: they stay as they are
     algorithm:str|None=None, # 'value', or 'norm' of all of them
 ) -> None:
-    "Make gradients smaller where they are larger than `most`"
+    """Make gradients smaller where they are larger than `most`
+
+    Arguments:
+        net: whose gradients are changed
+        most: None or 0: they stay as they are
+        algorithm: 'value', or 'norm' of all of them
+    """
     if not most: return
     by_value = algorithm == 'value'
     clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
@@ -90,7 +108,12 @@ def clip_gradients(
 def share_done(
     trainer:L.Trainer|None, # of a module
 ) -> float|None: # 1 outside of a training, None where no end is planned
-    "The share of a training that is done"
+    """The share of a training that is done
+
+    Arguments:
+        trainer: of a module
+    Returns: 1 outside of a training, None where no end is planned
+    """
     if trainer is None or trainer.state.fn != 'fit': return 1.
     K = trainer.estimated_stepping_batches
     return trainer.global_step / max(1, K) if math.isfinite(K) else None

@@ -38,6 +38,11 @@ class Simple:
         loss:str='mse',        # of a number of the net's answer: 'mse' or 'l1'
         gamma:float|None=None, # min-SNR weight; None weighs all times the same
     ):
+        """
+        Arguments:
+            loss: of a number of the net's answer: 'mse' or 'l1'
+            gamma: min-SNR weight; None weighs all times the same
+        """
         choose(loss, LOSSES, 'loss')
         self.loss = loss
         self.weight = None if gamma is None else min_snr(gamma)
@@ -50,7 +55,17 @@ class Simple:
         eps:Tensor,    # noise, shape (B, *)
         **guidance,    # w and guide, as `diffusion_loss` takes them
     ) -> Tensor: # shape (B,)
-        "The loss of each sample"
+        """The loss of each sample
+
+        Arguments:
+            model: what is trained
+            x0: clean data in the model's units, shape (B, *)
+            c: labels, long (B,); -1 where the net must do without
+            t: times in 1..T, long (B,)
+            eps: noise, shape (B, *)
+            guidance: w and guide, as `diffusion_loss` takes them
+        Returns: shape (B,)
+        """
         return diffusion_loss(
             model.net, model.sched, x0, c, model.pred, self.loss, self.weight,
             t=t, eps=eps, reduce=False, **guidance)
@@ -59,7 +74,12 @@ class Simple:
 def objective_recipe(
     objective:Callable, # an objective
 ) -> dict|str: # class_path and init_args, or the path of a function
-    "How a config names an objective: checkpoints and weights files keep it"
+    """How a config names an objective: checkpoints and weights files keep it
+
+    Arguments:
+        objective: an objective
+    Returns: class_path and init_args, or the path of a function
+    """
     recipe = getattr(objective, 'recipe', None)
     if recipe is not None: return recipe
     maker = objective if hasattr(objective, '__qualname__') else type(objective)
@@ -72,7 +92,15 @@ def lr_factor(
     warmup:int=0,       # steps of the linear rise
     decay:str='cosine', # or 'constant'
 ) -> float: # of the learning rate
-    "Linear warm-up that does not start at zero, then constant or cosine"
+    """Linear warm-up that does not start at zero, then constant or cosine
+
+    Arguments:
+        k: optimiser step, from 0
+        K: planned number of steps; inf if there is no plan
+        warmup: steps of the linear rise
+        decay: or 'constant'
+    Returns: of the learning rate
+    """
     rise = min(1., (k + 1) / max(1, warmup))
     if decay != 'cosine' or not math.isfinite(K): return rise
     fall = 0.5 * (1 + math.cos(math.pi * min(1., k / K)))
@@ -87,7 +115,18 @@ def adamw(
     weight_decay:float=0.,# decoupled
     fused:bool=True,      # all weights in one operation?
 ) -> dict: # as Lightning takes it
-    "AdamW and its learning rate"
+    """AdamW and its learning rate
+
+    Arguments:
+        net: whose weights are trained
+        K: planned number of steps; inf if there is no plan
+        lr: learning rate
+        warmup: steps until it is reached
+        decay: 'cosine' or 'constant'
+        weight_decay: decoupled
+        fused: all weights in one operation?
+    Returns: as Lightning takes it
+    """
     if decay == 'cosine' and not math.isfinite(K):
         warnings.warn(
             "decay = 'cosine' has no end to fall to (max_epochs and max_steps are "
@@ -106,7 +145,13 @@ def held_out_times(
     T:int,    # number of steps
     i:Tensor, # row numbers, long (B,), below 2^31
 ) -> Tensor: # times in 1..T, long (B,)
-    "Times spread evenly by the golden ratio, a function of the row number"
+    """Times spread evenly by the golden ratio, a function of the row number
+
+    Arguments:
+        T: number of steps
+        i: row numbers, long (B,), below 2^31
+    Returns: times in 1..T, long (B,)
+    """
     # in whole numbers, and therefore the same on every device
     share = i * GOLDEN % 2 ** 32
     return 1 + (share * T >> 32)
@@ -161,7 +206,13 @@ def drop_labels(
     c:Tensor|None, # labels, long (B,)
     share:float,   # of them that is hidden
 ) -> Tensor|None: # labels, of which some are -1
-    "Hide the labels of some samples, so that the net also learns to do without"
+    """Hide the labels of some samples, so that the net also learns to do without
+
+    Arguments:
+        c: labels, long (B,)
+        share: of them that is hidden
+    Returns: labels, of which some are -1
+    """
     if c is None: return None
     hidden = torch.rand(len(c), device=c.device) < share
     return torch.where(hidden, -1, c)
@@ -171,7 +222,13 @@ def check_training(
     objective:Callable, # what for
     h,                  # hyperparameters of `LitDiffusion`
 ) -> None:
-    "ValueError for what makes no training: its name, its value and what is allowed"
+    """ValueError for what makes no training: its name, its value and what is allowed
+
+    Arguments:
+        model: what is trained
+        objective: what for
+        h: hyperparameters of `LitDiffusion`
+    """
     in_range('lr', h.lr, 0, math.inf, inside=True)
     in_range('warmup', h.warmup, 0, whole=True)
     choose(h.decay, dict(cosine=0, constant=0), 'decay')
@@ -197,6 +254,18 @@ class LitDiffusion(Evaluated):
         objective:Callable|None=None, # of model, x0, c, t, eps; None for `Simple()`
         seed:int=0,            # of every random choice in training
     ):
+        """
+        Arguments:
+            model: what is trained
+            lr: learning rate of Adam
+            warmup: steps until it is reached
+            decay: 'cosine' or 'constant'
+            times: how training times are spread: or 'logit_normal'
+            drop_class: share of labels replaced by the null label, -1
+            weight_decay: decoupled, as in AdamW
+            objective: of model, x0, c, t, eps; None for `Simple()`
+            seed: of every random choice in training
+        """
         super().__init__()
         self.save_hyperparameters(ignore=['model', 'objective'])
         self.model, self.objective = model, Simple() if objective is None else objective
@@ -242,7 +311,14 @@ def average_weights(
     k:int,                 # how many went into the averages so far
     decay:float,           # the largest d_k
 ) -> None:
-    "One step of the exponential moving average; the first weights are copied"
+    """One step of the exponential moving average; the first weights are copied
+
+    Arguments:
+        averages: changed
+        weights: the live ones
+        k: how many went into the averages so far
+        decay: the largest d_k
+    """
     if k == 0: torch._foreach_copy_(averages, weights)
     else: torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + k) / (10 + k)))
 
@@ -251,6 +327,10 @@ class EMA(WeightAveraging):
     def __init__(self,
         decay:float=0.999, # a step; reached after about 9 / (1 - decay) steps
     ):
+        """
+        Arguments:
+            decay: a step; reached after about 9 / (1 - decay) steps
+        """
         in_range('decay', decay, 0, 1, inside=True)
         super().__init__(use_buffers=False)
         self.decay, self.count, self._swapped = decay, 0, False
@@ -301,7 +381,15 @@ def default_callbacks(
     skip_bad_steps:int=0,   # steps without a finite loss that are left out
     compile:bool=False,     # compile the net for the training?
 ) -> list[L.Callback]:
-    "What every training gets: average, pictures, learning rate, checkpoints, weights"
+    """What every training gets: average, pictures, learning rate, checkpoints, weights
+
+    Arguments:
+        ema: decay of the weights' average; None for no average
+        pictures: epochs between two pictures of samples; 0 for none
+        checkpoint_steps: steps between checkpoints inside an epoch; 0 for none
+        skip_bad_steps: steps without a finite loss that are left out
+        compile: compile the net for the training?
+    """
     own = [Computing(compile), Place(), BadNumbers(skip_bad_steps)]
     if ema is not None: own.append(EMA(ema))
     if pictures: own.append(SamplePictures(pictures))
@@ -345,6 +433,23 @@ def fit(
     trainer: of Lightning's Trainer: max_epochs, accelerator, gradient_clip_val, ...
 
     An interrupt leaves last.ckpt and model.safetensors, and is a KeyboardInterrupt.
+
+    Arguments:
+        lit: what is trained
+        data: its data
+        folder: where runs are kept
+        name: of this run: folder/name/version_k
+        ema: decay of the weights' average; None for no average
+        pictures: epochs between two pictures of samples; 0 for none
+        checkpoint_steps: steps between checkpoints inside an epoch
+        skip_bad_steps: steps without a finite loss that are left out
+        progress: show a bar?
+        callbacks: further ones
+        resume: a checkpoint to go on from
+        precision: 32, or bf16 where it is safe; None chooses
+        compile: compile the net first
+        trainer: passed to Lightning's Trainer
+    Returns: its `log_dir` holds logs, checkpoints and model.safetensors
     """
     from lightning.pytorch.loggers import TensorBoardLogger
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
@@ -374,6 +479,14 @@ class TrainedGuidance(Simple):
         loss:str='mse',        # as in `Simple`
         gamma:float|None=None, # as in `Simple`
     ):
+        """
+        Arguments:
+            w: guidance weight that the net gets into itself
+            w_from: share of the training after which it gets it
+            guide: weights of a weaker net: a shipped name or a file
+            loss: as in `Simple`
+            gamma: as in `Simple`
+        """
         super().__init__(loss, gamma)
         self.w_from = in_range('w_from', w_from, 0, 1)
         self.w = in_range('w', w, 0, math.inf)

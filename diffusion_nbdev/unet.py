@@ -27,7 +27,14 @@ def time_features(
     dim:int,                # number of features, even
     max_period:float=1e4,   # P, in radians: longer than any T
 ) -> Tensor:                # shape (B, dim); float64 for float64 times, else float32
-    "Sines and cosines of time at geometrically spaced frequencies, see the chapter"
+    """Sines and cosines of time at geometrically spaced frequencies, see the chapter
+
+    Arguments:
+        t: times in steps, shape (B,), whole or real
+        dim: number of features, even
+        max_period: P, in radians: longer than any T
+    Returns: shape (B, dim); float64 for float64 times, else float32
+    """
     dtype = torch.float64 if t.dtype == torch.float64 else torch.float32
     k = torch.arange(dim // 2, device=t.device, dtype=dtype)
     angle = t.to(dtype)[:, None] * max_period ** (-k / max(dim // 2 - 1, 1))
@@ -39,7 +46,14 @@ def time_rows(
     weight:Tensor,  # of the layer that will see them: tells device and dtype
     B:int,          # number of samples
 ) -> Tensor: # shape (1,) or (B,); float64 for a layer in float64
-    "Times as a row, or a ValueError for another shape"
+    """Times as a row, or a ValueError for another shape
+
+    Arguments:
+        t: times, shape (), (1,) or (B,), whole or real; or a number
+        weight: of the layer that will see them: tells device and dtype
+        B: number of samples
+    Returns: shape (1,) or (B,); float64 for a layer in float64
+    """
     # a number becomes a tensor where it is needed: copying one there would be a wait
     if torch.is_tensor(t):
         t = t.to(weight.device)
@@ -57,7 +71,15 @@ def label_rows(
     B:int,               # number of samples
     device:torch.device, # where the table is
 ) -> Tensor: # long, shape (1,) or (B,): c + 1
-    "Rows of the table of labels, or a ValueError for a label that does not exist"
+    """Rows of the table of labels, or a ValueError for a label that does not exist
+
+    Arguments:
+        c: labels, shape (), (1,) or (B,); None: the null label
+        n_classes: labels are 0 .. n_classes-1, and -1 is the null label
+        B: number of samples
+        device: where the table is
+    Returns: long, shape (1,) or (B,): c + 1
+    """
     if c is None:
         return torch.zeros(1, dtype=torch.long, device=device)
     c = checked_labels(
@@ -73,7 +95,12 @@ class Embedding(nn.Module):
         dim:int,         # size of the embedding, even
         n_classes:int=0, # 0 .. n_classes-1, and -1 is the null label; 0: no classes
     ):
-        "ValueError for an odd size or a number of classes below 0"
+        """ValueError for an odd size or a number of classes below 0
+
+        Arguments:
+            dim: size of the embedding, even
+            n_classes: 0 .. n_classes-1, and -1 is the null label; 0: no classes
+        """
         super().__init__()
         if in_range('emb_dim', dim, 2, whole=True) % 2:
             raise ValueError(f'emb_dim = {dim}: must be even')
@@ -89,6 +116,13 @@ class Embedding(nn.Module):
         c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
         B:int,             # number of samples
     ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
+        """
+        Arguments:
+            t: times, shape (), (1,) or (B,), whole or real; or a number
+            c: labels, shape (), (1,) or (B,); None: the null label
+            B: number of samples
+        Returns: shape (1, dim) where all samples have it in common, else (B, dim)
+        """
         weight = next(self.time.parameters())
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
@@ -106,6 +140,11 @@ class FiLM(nn.Module):
         channels:int, # channels to steer
         emb_dim:int,  # size of the embedding
     ):
+        """
+        Arguments:
+            channels: channels to steer
+            emb_dim: size of the embedding
+        """
         super().__init__()
         self.proj = nn.Linear(emb_dim, 2 * channels)
 
@@ -113,6 +152,12 @@ class FiLM(nn.Module):
         h:Tensor, # features, shape (B, C, *)
         e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
     ) -> Tensor: # shape (B, C, *)
+        """
+        Arguments:
+            h: features, shape (B, C, *)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: shape (B, C, *)
+        """
         ab = self.proj(e).reshape(len(e), -1, *[1] * (h.ndim - 2))
         a, b = ab.chunk(2, 1)
         return torch.addcmul(b, h, 1 + a)
@@ -121,7 +166,11 @@ class FiLM(nn.Module):
 def group_norm(
     channels:int, # number of channels
 ) -> nn.GroupNorm:
-    "Group norm of up to 8 groups, each of two channels or more, Wu and He 2018"
+    """Group norm of up to 8 groups, each of two channels or more, Wu and He 2018
+
+    Arguments:
+        channels: number of channels
+    """
     least = min(2, channels)
     fit = [g for g in range(1, 9) if channels % g == 0 and channels // g >= least]
     return nn.GroupNorm(max(fit), channels)
@@ -129,7 +178,11 @@ def group_norm(
 def no_norm(
     channels:int, # number of channels
 ) -> nn.Identity:
-    "Features as they are"
+    """Features as they are
+
+    Arguments:
+        channels: number of channels
+    """
     return nn.Identity()
 
 NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
@@ -138,7 +191,12 @@ NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 def zero(
     layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
 ) -> nn.Module: # the same layer
-    "Start at zero: the layer answers 0 until it has learnt something"
+    """Start at zero: the layer answers 0 until it has learnt something
+
+    Arguments:
+        layer: a layer with weight and bias
+    Returns: the same layer
+    """
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
@@ -152,6 +210,14 @@ class ResBlock(nn.Module):
         norm:str='group', # a key of NORMS
         dropout:float=0., # share of features dropped before the second convolution
     ):
+        """
+        Arguments:
+            c_in: channels that come in
+            c_out: channels that go out
+            emb_dim: size of the embedding
+            norm: a key of NORMS
+            dropout: share of features dropped before the second convolution
+        """
         super().__init__()
         make = choose(norm, NORMS, 'norm')
         self.norm1, self.conv1 = make(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
@@ -164,6 +230,12 @@ class ResBlock(nn.Module):
         x:Tensor, # features, shape (B, c_in, H, W)
         e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
     ) -> Tensor: # shape (B, c_out, H, W)
+        """
+        Arguments:
+            x: features, shape (B, c_in, H, W)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: shape (B, c_out, H, W)
+        """
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(self.film(self.norm2(h), e))
         return self.way(x) + self.conv2(self.drop(h))
@@ -173,7 +245,12 @@ def head_count(
     channels:int,   # to be shared among the heads
     heads:int|None, # asked for; None chooses
 ) -> int:
-    "How many heads; ValueError for a number that does not divide the channels"
+    """How many heads; ValueError for a number that does not divide the channels
+
+    Arguments:
+        channels: to be shared among the heads
+        heads: asked for; None chooses
+    """
     if heads is None:
         return next(h for h in (4, 2, 1) if channels % h == 0)
     if channels % in_range('heads', heads, 1, whole=True):
@@ -187,6 +264,12 @@ class Attention(nn.Module):
         heads:int|None=None, # must divide the channels; None: 4, or 2 or 1
         norm:str='group',    # a key of NORMS
     ):
+        """
+        Arguments:
+            channels: channels in and out
+            heads: must divide the channels; None: 4, or 2 or 1
+            norm: a key of NORMS
+        """
         super().__init__()
         self.heads = head_count(channels, heads)
         self.norm = choose(norm, NORMS, 'norm')(channels)
@@ -196,6 +279,11 @@ class Attention(nn.Module):
     def forward(self,
         x:Tensor, # features, shape (B, C, H, W)
     ) -> Tensor: # the same shape
+        """
+        Arguments:
+            x: features, shape (B, C, H, W)
+        Returns: the same shape
+        """
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x))
         qkv = qkv.reshape(B, 3, self.heads, C // self.heads, H * W).transpose(3, 4)
@@ -208,7 +296,13 @@ def interpolated(
     c_out:int,  # channels that go out
     mode:str,   # of torch's interpolation
 ) -> nn.Module:
-    "Channels mixed where there are few pixels, then pixels interpolated"
+    """Channels mixed where there are few pixels, then pixels interpolated
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+        mode: of torch's interpolation
+    """
     up = nn.Upsample(scale_factor=2, mode=mode)
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1), up)
 
@@ -216,14 +310,24 @@ def transposed_conv(
     c_in:int,  # channels that come in
     c_out:int, # channels that go out
 ) -> nn.Module:
-    "Each pixel becomes four by a learnt map"
+    """Each pixel becomes four by a learnt map
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+    """
     return nn.ConvTranspose2d(c_in, c_out, 2, stride=2)
 
 def shuffled_pixels(
     c_in:int,  # channels that come in
     c_out:int, # channels that go out
 ) -> nn.Module:
-    "Four times the channels, then rearranged"
+    """Four times the channels, then rearranged
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+    """
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 1), nn.PixelShuffle(2))
 
 # name -> maker of a module (B, c_in, H, W) -> (B, c_out, 2H, 2W)
@@ -239,6 +343,12 @@ class Stage(nn.ModuleList):
         h:Tensor, # features, shape (B, C, H, W)
         e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
     ) -> Tensor: # features of as many pixels
+        """
+        Arguments:
+            h: features, shape (B, C, H, W)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: features of as many pixels
+        """
         for block in self:
             h = block(h, e)
         return h
@@ -248,7 +358,13 @@ def stages(
     blocks:int,                         # in a stage
     **options,                          # emb_dim, norm, dropout: of `ResBlock`
 ) -> nn.ModuleList:
-    "Stages whose first block changes the channels"
+    """Stages whose first block changes the channels
+
+    Arguments:
+        channels: into and out of each stage
+        blocks: in a stage
+        options: emb_dim, norm, dropout: of `ResBlock`
+    """
     made = nn.ModuleList()
     for c_in, c in channels:
         inner = (ResBlock(c, c, **options) for _ in range(blocks - 1))
@@ -260,7 +376,14 @@ def joined(
     kept:Tensor, # what was kept on the way down, shape (B, C, H', W')
     skip:str,    # 'cat' or 'add'
 ) -> Tensor: # shape (B, 2C or C, H', W')
-    "Cropped to the size of what was kept, and joined with it"
+    """Cropped to the size of what was kept, and joined with it
+
+    Arguments:
+        h: what comes up, shape (B, C, H, W)
+        kept: what was kept on the way down, shape (B, C, H', W')
+        skip: 'cat' or 'add'
+    Returns: shape (B, 2C or C, H', W')
+    """
     h = h[..., :kept.shape[2], :kept.shape[3]]
     return torch.cat([h, kept], 1) if skip == 'cat' else h + kept
 
@@ -272,7 +395,13 @@ def patches(
     x:Tensor,  # images, shape (B, C, H, W)
     patch:int, # side of a patch
 ) -> Tensor: # shape (B, C * patch^2, H / patch, W / patch), rounded up
-    "Each patch of pixels as one pixel of more channels"
+    """Each patch of pixels as one pixel of more channels
+
+    Arguments:
+        x: images, shape (B, C, H, W)
+        patch: side of a patch
+    Returns: shape (B, C * patch^2, H / patch, W / patch), rounded up
+    """
     # only a side that is no multiple of it needs more pixels
     x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
     return F.pixel_unshuffle(x, patch)
@@ -282,7 +411,13 @@ def down_and_up(
     h:Tensor, # features at full resolution, shape (B, C, H, W)
     e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
 ) -> Tensor: # the same shape as h
-    "The way through the U: down, keeping the end of each level, and up again"
+    """The way through the U: down, keeping the end of each level, and up again
+
+    Arguments:
+        h: features at full resolution, shape (B, C, H, W)
+        e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+    Returns: the same shape as h
+    """
     kept = []
     for stage, down in zip(net.left, net.down):
         h = stage(h, e)
@@ -303,7 +438,16 @@ def check_unet(
     patch:int,              # side of a patch, 1 to 4
     dropout:float,          # in [0, 1)
 ) -> None:
-    "ValueError for arguments of which no U-Net can be made"
+    """ValueError for arguments of which no U-Net can be made
+
+    Arguments:
+        in_channels: of the images, 1 to 4
+        out_channels: of the answer, 1 or more
+        channels: of each level, one to five of them
+        blocks: in a level, 1 or more
+        patch: side of a patch, 1 to 4
+        dropout: in [0, 1)
+    """
     in_range('in_channels', in_channels, 1, 4, whole=True)
     in_range('patch', patch, 1, 4, whole=True)
     in_range('out_channels', out_channels, 1, whole=True)
@@ -321,7 +465,12 @@ def check_images(
     xt:Tensor,    # of any shape
     channels:int, # that there must be
 ) -> None:
-    "ValueError for anything but images of that many channels, 4 to 64 pixels a side"
+    """ValueError for anything but images of that many channels, 4 to 64 pixels a side
+
+    Arguments:
+        xt: of any shape
+        channels: that there must be
+    """
     if xt.ndim != 4 or xt.shape[1] != channels:
         rule = f'must be (B, {channels}, H, W)'
         raise ValueError(f'images have shape {tuple(xt.shape)}: {rule}')
@@ -349,7 +498,23 @@ class UNet(nn.Module):
         emb_dim:int=128,            # size of the embedding of time and class
         out_channels:int|None=None, # channels of the answer, if not in_channels
     ):
-        "ValueError for arguments of which no U-Net can be made"
+        """ValueError for arguments of which no U-Net can be made
+
+        Arguments:
+            in_channels: channels of the images, 1 to 4
+            channels: of each level, from the top down
+            blocks: residual blocks a level, on each side
+            n_classes: labels 0 .. n_classes-1, null label -1; 0: none
+            patch: patches of this side become channels
+            attention: self-attention at the bottom?
+            heads: of attention, see `Attention`
+            norm: a key of NORMS; 'batch': read the warning
+            upsample: a key of UPSAMPLE
+            skip: how kept features are joined: 'cat' or 'add'
+            dropout: in [0, 1)
+            emb_dim: size of the embedding of time and class
+            out_channels: channels of the answer, if not in_channels
+        """
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_unet(in_channels, out_channels, channels, blocks, patch, dropout)
@@ -375,6 +540,13 @@ class UNet(nn.Module):
         t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
         c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
     ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
+        """
+        Arguments:
+            xt: noisy images, (B, in_channels, H, W), sides 4 to 64
+            t: times, shape (), (1,) or (B,), whole or real
+            c: labels, shape (B,); None or -1: no label
+        Returns: shape (B, out_channels, H, W), in xt's dtype
+        """
         check_images(xt, self.in_channels)
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
         h = down_and_up(self, h, self.embed(t, c, len(xt)))
@@ -385,7 +557,11 @@ class UNet(nn.Module):
 def answers_its_input(
     block:nn.Module, # any part of a net
 ) -> bool:
-    "Is it a residual block that hands its input through, as it starts?"
+    """Is it a residual block that hands its input through, as it starts?
+
+    Arguments:
+        block: any part of a net
+    """
     if not isinstance(block, ResBlock) or not isinstance(block.way, nn.Identity):
         return False
     return not any(p.any() for p in block.conv2.parameters())
@@ -396,7 +572,13 @@ def grow(
 ) -> nn.Module: # the same net, which now answers as the smaller one does
     """Start a deeper U-Net from the weights of a shallower one, Chen et al. 2016
 
-    ValueError if they are of another net."""
+    ValueError if they are of another net.
+
+    Arguments:
+        net: as it starts, with as many blocks or more
+        weights: of the smaller one: its `state_dict()`
+    Returns: the same net, which now answers as the smaller one does
+    """
     new = set()
     for name, block in net.named_modules():
         known = any(w.startswith(f'{name}.') for w in weights)
@@ -421,7 +603,15 @@ class PointMLP(nn.Module):
         n_classes:int=0, # labels 0 .. n_classes-1 and the null label -1; 0: no labels
         emb_dim:int=40,  # size of the embedding of time and class
     ):
-        "ValueError for sizes below 1"
+        """ValueError for sizes below 1
+
+        Arguments:
+            dim: coordinates of a point
+            width: features inside
+            depth: residual blocks
+            n_classes: labels 0 .. n_classes-1 and the null label -1; 0: no labels
+            emb_dim: size of the embedding of time and class
+        """
         super().__init__()
         for name, size in dict(dim=dim, width=width, depth=depth).items():
             in_range(name, size, 1, whole=True)
@@ -438,6 +628,13 @@ class PointMLP(nn.Module):
         t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
         c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
     ) -> Tensor: # shape (B, dim), in xt's dtype
+        """
+        Arguments:
+            xt: noisy points, shape (B, dim)
+            t: times, shape (), (1,) or (B,), whole or real
+            c: labels, shape (B,); None or -1: no label
+        Returns: shape (B, dim), in xt's dtype
+        """
         if xt.ndim != 2 or xt.shape[1] != self.dim:
             rule = f'must be (B, {self.dim})'
             raise ValueError(f'points have shape {tuple(xt.shape)}: {rule}')

@@ -35,7 +35,11 @@ def one_thread() -> Iterator[None]:
 def trained(
     epochs:int|None=None, # None for those of SHORT
 ): # the experiment, and the history of its losses
-    "The packaged experiment, shortened and run"
+    """The packaged experiment, shortened and run
+
+    Arguments:
+        epochs: None for those of SHORT
+    """
     from diffusion_nbdev.callbacks import History
     from diffusion_nbdev.cli.experiment import experiment
     from diffusion_nbdev.training import interruptible
@@ -54,7 +58,14 @@ def kept_states(
     n:int,    # number of points
     bar:bool, # show a progress bar?
 ) -> dict: # time -> states in the model's units, shape (n, 2)
-    "Some states of DDPM on their way, from the noise to the samples"
+    """Some states of DDPM on their way, from the noise to the samples
+
+    Arguments:
+        model: trained
+        n: number of points
+        bar: show a progress bar?
+    Returns: time -> states in the model's units, shape (n, 2)
+    """
     import torch
     from tqdm.auto import tqdm
     from diffusion_nbdev.ddpm import ddpm
@@ -71,7 +82,12 @@ def print_scores(
     sets:dict, # name -> samples in the data's own units
     n:int,     # number of points in each
 ):
-    "A table of distances to real points"
+    """A table of distances to real points
+
+    Arguments:
+        sets: name -> samples in the data's own units
+        n: number of points in each
+    """
     from diffusion_nbdev.metrics import floor_of, score_points
     from diffusion_nbdev.swissroll import swissroll
     floor = floor_of('sliced_w2', swissroll, n)
@@ -86,7 +102,13 @@ def curve(
     points:list, # (step, value)
     width:int=1, # steps to average over
 ) -> tuple[list, list]: # steps and values
-    "A loss curve, averaged over blocks of steps"
+    """A loss curve, averaged over blocks of steps
+
+    Arguments:
+        points: (step, value)
+        width: steps to average over
+    Returns: steps and values
+    """
     blocks = [points[k:k + width] for k in range(0, len(points), width)]
     means = [sum(float(v) for _, v in b) / len(b) for b in blocks]
     return [b[-1][0] for b in blocks], means
@@ -96,7 +118,13 @@ def draw_strip(
     strip:list,  # states, one a panel
     times:list,  # of theirs
 ):
-    "States side by side, with their times"
+    """States side by side, with their times
+
+    Arguments:
+        path: .png
+        strip: states, one a panel
+        times: of theirs
+    """
     from diffusion_nbdev import plots
     with figure(1, len(times), (1.8, 1.95)) as axes:
         ax = plots.show_path(strip, times=times, at=times, lim=3.8, axes=axes)
@@ -106,7 +134,12 @@ def draw_sets(
     path:Path,  # .png
     shown:dict, # name -> points in the data's own units
 ):
-    "Sets of points side by side"
+    """Sets of points side by side
+
+    Arguments:
+        path: .png
+        shown: name -> points in the data's own units
+    """
     from diffusion_nbdev import plots
     with figure(1, len(shown), (2.6, 2.6)) as axes:
         for ax, (name, x) in zip(axes, shown.items()):
@@ -118,7 +151,12 @@ def draw_losses(
     path:Path, # .png
     history,   # of the training
 ):
-    "The loss of training and the loss of validation"
+    """The loss of training and the loss of validation
+
+    Arguments:
+        path: .png
+        history: of the training
+    """
     from diffusion_nbdev import plots
     steps, losses = curve(history.train, 50)
     with figure(1, 1, (5, 3)) as ax:
@@ -139,7 +177,16 @@ def draw_demo(
     sets:dict,   # sampler -> samples in the data's own units
     history,     # of the training
 ) -> list[Path]:
-    "The four pictures of the demo"
+    """The four pictures of the demo
+
+    Arguments:
+        folder: where to
+        model: trained
+        data: real points in the data's own units
+        states: of the reverse process: time -> states in the model's units
+        sets: sampler -> samples in the data's own units
+        history: of the training
+    """
     from diffusion_nbdev.schedules import diffuse
     names = 'forward', 'reverse', 'samples', 'loss'
     forward, reverse, samples, loss = paths = [folder/f'{name}.png' for name in names]
@@ -155,7 +202,11 @@ def draw_demo(
 def demo(
     args, # parsed arguments: folder, n, epochs, quiet
 ):
-    "Train the Swiss roll from scratch, sample it twice, judge and draw"
+    """Train the Swiss roll from scratch, sample it twice, judge and draw
+
+    Arguments:
+        args: parsed arguments: folder, n, epochs, quiet
+    """
     folder = Path(args.folder)
     checked_out(folder/'samples.png')
     start = time.perf_counter()

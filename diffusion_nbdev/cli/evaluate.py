@@ -25,7 +25,13 @@ def real_data(
     model,         # whose data is asked for
     path:str|None, # a file of real points, or None
 ) -> tuple[Callable, str, int|None]: # draw(n, seed), its name, the largest n
-    "Where real data comes from"
+    """Where real data comes from
+
+    Arguments:
+        model: whose data is asked for
+        path: a file of real points, or None
+    Returns: draw(n, seed), its name, the largest n
+    """
     if path is not None:
         return data_in_file(model, path)
     name = model.data.name
@@ -41,7 +47,13 @@ def data_in_file(
     model,    # whose data it is
     path:str, # .csv, .npz or .pt
 ) -> tuple[Callable, str, int]: # draw(n, seed), its name, the largest n
-    "Rows of a file in random order; the seeds 2k and 2k + 1 share no row"
+    """Rows of a file in random order; the seeds 2k and 2k + 1 share no row
+
+    Arguments:
+        model: whose data it is
+        path: .csv, .npz or .pt
+    Returns: draw(n, seed), its name, the largest n
+    """
     import torch
     from diffusion_nbdev.data import read_points
     x, _ = read_points(path)
@@ -61,7 +73,12 @@ def several(
     text:str|None, # values with commas between
     kind:type=str, # of one value
 ) -> list:
-    "A list from the command line"
+    """A list from the command line
+
+    Arguments:
+        text: values with commas between
+        kind: of one value
+    """
     if text is None:
         return [None]
     try:
@@ -75,7 +92,13 @@ def point_judge(
     args,  # parsed arguments: n, metric, data, pairs, seeds, seed, c
     model, # that draws
 ) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distance between point sets, its floor, the excess"
+    """Distance between point sets, its floor, the excess
+
+    Arguments:
+        args: parsed arguments: n, metric, data, pairs, seeds, seed, c
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     from diffusion_nbdev.metrics import floor_of, score_points
     draw, data, most = real_data(model, args.data)
     n, metric = args.n or min(10_000, most or 10_000), args.metric or 'sliced_w2'
@@ -99,7 +122,13 @@ def image_judge(
     args,  # parsed arguments: n, c, seed
     model, # that draws
 ) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distances of digits in the features of the classifier, beside real digits'"
+    """Distances of digits in the features of the classifier, beside real digits'
+
+    Arguments:
+        args: parsed arguments: n, c, seed
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     from diffusion_nbdev.judge import score_images
     if model.data.name != 'mnist':
         name = model.data.name or 'these weights'
@@ -122,7 +151,13 @@ def chosen_judge(
     args,  # parsed arguments
     model, # that draws
 ) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "The classifier for images, unless pixels are to be compared; a distance otherwise"
+    """The classifier for images, unless pixels are to be compared; a distance otherwise
+
+    Arguments:
+        args: parsed arguments
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     image = len(model.data.shape) == 3
     if image and args.data is None and args.metric is None:
         return image_judge(args, model)
@@ -132,7 +167,12 @@ def chosen_judge(
 def asked_runs(
     args, # parsed arguments: sampler, steps, sweep
 ) -> list[tuple[str, int|None]]: # (sampler, steps); None for the sampler's own
-    "What is to be judged"
+    """What is to be judged
+
+    Arguments:
+        args: parsed arguments: sampler, steps, sweep
+    Returns: (sampler, steps); None for the sampler's own
+    """
     names = several(args.sampler or 'ddim')
     steps = several(args.steps, int)
     if args.sweep and args.sampler is None:
@@ -150,7 +190,18 @@ def judged(
     steps:int|None,  # None for the sampler's own
     options:dict,    # for the sampler
 ) -> dict: # scores, calls, seconds
-    "What a judge says about a sampler"
+    """What a judge says about a sampler
+
+    Arguments:
+        args: parsed arguments: c, seed
+        model: that draws
+        judge: judge(generate) -> scores
+        draw: draw(sampler, n, num, c, seed, ...)
+        sampler: its name
+        steps: None for the sampler's own
+        options: for the sampler
+    Returns: scores, calls, seconds
+    """
     def generate(n, seed, c):
         return draw(sampler, n=steps, num=n, c=c, seed=seed, **options)
     start = time.perf_counter()
@@ -169,7 +220,16 @@ def setting(
     options:dict,   # for the sampler
     T:int,          # steps of the schedule
 ) -> dict:
-    "What was judged, for the record"
+    """What was judged, for the record
+
+    Arguments:
+        args: parsed arguments: weights, guide, table
+        data: name of the real data
+        sampler: its name
+        steps: as asked for
+        options: for the sampler
+        T: steps of the schedule
+    """
     said = dict(weights=str(args.weights), data=data, sampler=sampler,
                 steps=steps or args.table[sampler]['steps'] or T)
     for name, value in options.items():
@@ -183,7 +243,11 @@ def setting(
 def evaluate(
     args, # parsed arguments
 ):
-    "Score samples against real data: JSON, with the floor and the network calls"
+    """Score samples against real data: JSON, with the floor and the network calls
+
+    Arguments:
+        args: parsed arguments
+    """
     runs = asked_runs(args)
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)

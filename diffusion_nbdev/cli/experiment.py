@@ -33,7 +33,10 @@ from ..training import (
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
 @functools.cache
 def lit_maker() -> Callable: # its arguments: those of Model, those of LitDiffusion
-    "One maker for model and training, so that a config needs no level between them"
+    """One maker for model and training, so that a config needs no level between them
+
+    Returns: its arguments: those of Model, those of LitDiffusion
+    """
     own, rest = (inspect.signature(f).parameters for f in (Model, LitDiffusion))
     params = [*own.values(), *(p for p in rest.values() if p.name != 'model')]
 
@@ -62,7 +65,11 @@ NUMBERS = dict( # argument -> its type, its default, what it means
 def add_options(
     parser, # jsonargparse's, changed
 ):
-    "What an experiment has beside model, data and trainer"
+    """What an experiment has beside model, data and trainer
+
+    Arguments:
+        parser: jsonargparse's, changed
+    """
     parser.add_argument(
         '--ckpt_path', type=str|None, default=None,
         help='fit: checkpoint (.ckpt) to go on from, or weights to start from (a '
@@ -81,7 +88,11 @@ def add_options(
 def units_of(
     data, # a data module
 ): # its units
-    "What the model has to know of the data"
+    """What the model has to know of the data
+
+    Arguments:
+        data: a data module
+    """
     if getattr(data, 'units', None) is None:
         raise ValueError(f'data is a {type(data).__name__}: '
                          'must have `units`, as TensorData has')
@@ -96,7 +107,14 @@ def where(
     shape:list,    # of one sample
     training:bool, # and not validating?
 ) -> dict: # arguments of the trainer
-    "Accelerator, devices and precision, where the config leaves them open"
+    """Accelerator, devices and precision, where the config leaves them open
+
+    Arguments:
+        trainer: the config's part of this name
+        shape: of one sample
+        training: and not validating?
+    Returns: arguments of the trainer
+    """
     given = {k: trainer[k] for k in ('accelerator', 'devices', 'strategy')}
     chosen = trainer_options(given, shape, trainer.precision)
     if not training:
@@ -109,7 +127,11 @@ def where(
 def own_callbacks(
     config, # of the experiment, instantiated
 ) -> list:
-    "What every training gets, and a bar unless the config has one or wants none"
+    """What every training gets, and a bar unless the config has one or wants none
+
+    Arguments:
+        config: of the experiment, instantiated
+    """
     own = default_callbacks(config.ema, config.pictures, config.checkpoint_steps,
                             config.skip_bad_steps, config.compile)
     trainer = config.trainer
@@ -126,7 +148,11 @@ UNKNOWN = (r'unrecognized arguments: --([\w.]+)',
 def one_line(
     text:str, # what jsonargparse complains about, on several lines
 ) -> str:
-    "The first of the reasons it gives, with classes by their names"
+    """The first of the reasons it gives, with classes by their names
+
+    Arguments:
+        text: what jsonargparse complains about, on several lines
+    """
     text = ' '.join(text.split())
     key = re.match(r'Parser key "([^"]+)":', text)
     none = r' - Expected a <class .NoneType.>'
@@ -139,7 +165,12 @@ def arguments_of(
     text:str,     # a message that may name a class
     parser,       # of the experiment
 ) -> list[str]:
-    "The names that could have been meant"
+    """The names that could have been meant
+
+    Arguments:
+        text: a message that may name a class
+        parser: of the experiment
+    """
     found = re.search(r"class_path '([\w.]+)\.(\w+)'", text)
     if found is None:
         return [o.removeprefix('--') for o in parser._option_string_actions]
@@ -151,7 +182,12 @@ def fixed(
     text:str, # what jsonargparse complains about
     parser,   # of the experiment
 ) -> str:
-    "A message in one line, with the nearest name where a name is unknown"
+    """A message in one line, with the nearest name where a name is unknown
+
+    Arguments:
+        text: what jsonargparse complains about
+        parser: of the experiment
+    """
     text = one_line(text)
     for pattern in UNKNOWN:
         unknown = re.search(pattern, text)
@@ -169,6 +205,12 @@ class Experiment(LightningCLI):
         typed:list[str],# arguments
         **options,      # of LightningCLI
     ):
+        """
+        Arguments:
+            command: fit, validate or test
+            typed: arguments
+            options: of LightningCLI
+        """
         self.command, self.typed = command, typed
         with self.one_line_errors():
             super().__init__(lit_maker(), L.LightningDataModule, args=typed, **options)
@@ -231,7 +273,12 @@ def trainer_defaults(
     training:bool, # and not validating?
     name:str,      # of the run
 ) -> dict:
-    "Arguments of the trainer where a config says nothing"
+    """Arguments of the trainer where a config says nothing
+
+    Arguments:
+        training: and not validating?
+        name: of the run
+    """
     out = dict(log_every_n_steps=20, enable_model_summary=False, logger=False,
                use_distributed_sampler=False)
     if training:
@@ -259,7 +306,14 @@ def experiment(
     argv:list[str], # arguments, with --config and a path
     name:str,       # of the run
 ) -> Experiment: # model, datamodule, trainer, config
-    "Model, data and trainer as a config and the command line describe them"
+    """Model, data and trainer as a config and the command line describe them
+
+    Arguments:
+        command: fit, validate or test
+        argv: arguments, with --config and a path
+        name: of the run
+    Returns: model, datamodule, trainer, config
+    """
     training = command == 'fit'
     about = (f'{command.capitalize()} as a config says; '
              'every value of it can be given here too')

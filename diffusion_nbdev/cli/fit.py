@@ -36,7 +36,14 @@ def texts(
     key:str,    # under which it stands
     seen:set,   # identities of what was looked at: YAML can refer to itself
 ) -> Iterator[tuple[str, str]]: # (key, text)
-    "All texts in a config, with the keys under which they stand"
+    """All texts in a config, with the keys under which they stand
+
+    Arguments:
+        x: what a config holds: dicts, lists, values
+        key: under which it stands
+        seen: identities of what was looked at: YAML can refer to itself
+    Returns: (key, text)
+    """
     if isinstance(x, str):
         yield key, x.strip()
     if not isinstance(x, (dict, list)) or id(x) in seen:
@@ -49,7 +56,11 @@ def texts(
 def checked_config(
     path:Path, # of a config
 ):
-    "ValueError if it is no YAML, names a class not on the list, or another config"
+    """ValueError if it is no YAML, names a class not on the list, or another config
+
+    Arguments:
+        path: of a config
+    """
     load = importlib.import_module('yaml').safe_load # jsonargparse brings it
     try:
         found = load(path.read_text(encoding='utf-8'))
@@ -70,7 +81,11 @@ def checked_config(
 def checked_classes(
     argv:list[str], # arguments, with paths of configs
 ):
-    "Check every config file among the arguments"
+    """Check every config file among the arguments
+
+    Arguments:
+        argv: arguments, with paths of configs
+    """
     for a in argv:
         path = Path(a.partition('=')[2] if a.startswith('--') and '=' in a else a)
         if path.suffix in CONFIG and path.is_file():
@@ -81,7 +96,13 @@ def with_config(
     command:str,    # for the message
     argv:list[str], # arguments
 ) -> tuple[list[str], str]: # arguments in which every config is a path; the last's name
-    "Look up the names of configs, and check the files unless they are trusted"
+    """Look up the names of configs, and check the files unless they are trusted
+
+    Arguments:
+        command: for the message
+        argv: arguments
+    Returns: arguments in which every config is a path; the last's name
+    """
     out, name = list(argv), None
     for k, given in typed_configs(argv):
         path = find_config(given)
@@ -99,7 +120,13 @@ def run_name(
     argv:list[str], # arguments, with paths of configs
     name:str,       # of the last config
 ) -> str: # of its runs
-    "A run's own config.yaml stands for further runs of the same name"
+    """A run's own config.yaml stands for further runs of the same name
+
+    Arguments:
+        argv: arguments, with paths of configs
+        name: of the last config
+    Returns: of its runs
+    """
     named = typed_configs(argv)
     if named:
         path = Path(named[-1][1])
@@ -145,7 +172,12 @@ def calm() -> Iterator[None]:
 def newest(
     name:str, # of runs
 ) -> Path: # a checkpoint
-    "The newest readable checkpoint of the newest run of this name that has one"
+    """The newest readable checkpoint of the newest run of this name that has one
+
+    Arguments:
+        name: of runs
+    Returns: a checkpoint
+    """
     from diffusion_nbdev.resume import newest_checkpoint
 
     def version(run):
@@ -165,7 +197,13 @@ def resumed(
     argv:list[str], # arguments of fit, with --resume among them
     name:str,       # of the run
 ) -> list[str]: # arguments that go on from the newest checkpoint, in its own folder
-    "What --resume stands for"
+    """What --resume stands for
+
+    Arguments:
+        argv: arguments of fit, with --resume among them
+        name: of the run
+    Returns: arguments that go on from the newest checkpoint, in its own folder
+    """
     argv = [a for a in argv if a != '--resume']
     for a in argv:
         if a.partition('=')[0] in ('--ckpt_path', '--trainer.logger'):
@@ -187,7 +225,13 @@ def same_net(
 ):
     """Put loaded weights into the config's model
 
-    It may have more blocks (see `grow`); ValueError if they belong to another one."""
+    It may have more blocks (see `grow`); ValueError if they belong to another one.
+
+    Arguments:
+        model: as the config describes it
+        loaded: from a weights file
+        path: of that file
+    """
     from diffusion_nbdev.unet import grow
     if loaded.pred != model.pred:
         raise ValueError(f'{path}: weights that predict {loaded.pred}, '
@@ -202,7 +246,14 @@ def load_into(
     name:str,   # of weights: a shipped name, a file or a run
     trust:bool, # may the file name classes of other packages?
 ) -> Path: # the file
-    "Weights from a file, in the config's model"
+    """Weights from a file, in the config's model
+
+    Arguments:
+        model: as the config describes it
+        name: of weights: a shipped name, a file or a run
+        trust: may the file name classes of other packages?
+    Returns: the file
+    """
     from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.model import load
     path = find_weights(name)
@@ -213,7 +264,11 @@ def load_into(
 def is_checkpoint(
     path:str|None, # as typed
 ) -> bool:
-    "Is it a checkpoint, whole, and without code to run in it? OSError if only named so"
+    """Is it a checkpoint, whole, and without code to run in it? OSError if only named so
+
+    Arguments:
+        path: as typed
+    """
     from diffusion_nbdev.resume import read_checkpoint
     if path is None or not path.endswith('.ckpt'):
         return False
@@ -224,7 +279,13 @@ def begin(
     cli,        # an experiment; its model may get weights
     trust:bool, # may a weights file name classes of other packages?
 ) -> str|None: # the checkpoint to go on from, or None
-    "Begin anew, with the weights that were asked for, or go on"
+    """Begin anew, with the weights that were asked for, or go on
+
+    Arguments:
+        cli: an experiment; its model may get weights
+        trust: may a weights file name classes of other packages?
+    Returns: the checkpoint to go on from, or None
+    """
     path = cli.config.ckpt_path
     if path is None or is_checkpoint(path):
         return path
@@ -236,7 +297,13 @@ def line_to_go_on(
     run:Path,   # a folder
     trust:bool, # was --trust typed?
 ) -> str|None: # None if there is nothing to go on from
-    "What to type after an interruption"
+    """What to type after an interruption
+
+    Arguments:
+        run: a folder
+        trust: was --trust typed?
+    Returns: None if there is nothing to go on from
+    """
     last = run/'checkpoints'/'last.ckpt'
     if not last.is_file():
         return None
@@ -248,7 +315,13 @@ def viewer(
     logger,   # of a trainer
     run:Path, # a folder
 ) -> str|None: # None for a logger without
-    "What to type to look at what a logger has written"
+    """What to type to look at what a logger has written
+
+    Arguments:
+        logger: of a trainer
+        run: a folder
+    Returns: None for a logger without
+    """
     if hasattr(logger, 'run_id'):
         store = logger._tracking_uri
         return f'mlflow server --backend-store-uri {store} --host 127.0.0.1'
@@ -261,7 +334,12 @@ def next_lines(
     loggers:list,
     trust:bool, # was --trust typed?
 ) -> list[str]:
-    "What can be done with a run"
+    """What can be done with a run
+
+    Arguments:
+        run: a folder
+        trust: was --trust typed?
+    """
     trusted = ' --trust' * trust
     lines = [f'sample {run} --sampler ddim --steps 20',
              f'evaluate {run} --sampler ddim --steps 20',
@@ -275,7 +353,14 @@ def train(
     start:str|None, # a checkpoint to go on from
     trust:bool,     # was --trust typed?
 ) -> Path: # the run's folder
-    "Run a training; an interruption says how to go on"
+    """Run a training; an interruption says how to go on
+
+    Arguments:
+        cli: an experiment
+        start: a checkpoint to go on from
+        trust: was --trust typed?
+    Returns: the run's folder
+    """
     from diffusion_nbdev.callbacks import run_folder
     from diffusion_nbdev.training import interruptible
     try:
@@ -293,7 +378,11 @@ def train(
 def fit(
     argv:list[str], # arguments
 ):
-    "Train as a config says"
+    """Train as a config says
+
+    Arguments:
+        argv: arguments
+    """
     trust = '--trust' in argv
     argv, name = with_config('fit', argv)
     with calm(), terminated():
@@ -314,7 +403,14 @@ def shipped_weights(
     name:str,       # of the config
     argv:list[str], # arguments
 ):
-    "Weights of the config's name, with their net; ValueError if another was asked for"
+    """Weights of the config's name, with their net; ValueError if another was asked for
+
+    Arguments:
+        command: for the message
+        model: as the config describes it; gets another net
+        name: of the config
+        argv: arguments
+    """
     from diffusion_nbdev.model import load
     if name not in quick_cards():
         raise ValueError(f'{command} which weights? none are shipped for {name!r}: '
@@ -330,7 +426,12 @@ def measure(
     command:str,    # validate or test
     argv:list[str], # arguments
 ):
-    "Loss on held-out data: JSON on standard output"
+    """Loss on held-out data: JSON on standard output
+
+    Arguments:
+        command: validate or test
+        argv: arguments
+    """
     trust = '--trust' in argv
     argv, name = with_config(command, argv)
     with calm():
@@ -355,5 +456,9 @@ def measure(
 def say_weights(
     which:object, # a name or a path
 ):
-    "Which weights are measured, on standard error"
+    """Which weights are measured, on standard error
+
+    Arguments:
+        which: a name or a path
+    """
     print(f'weights   {which}', file=sys.stderr)

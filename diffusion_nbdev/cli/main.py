@@ -63,7 +63,12 @@ def make_parser(
     name:str|None=None, # the command whose arguments are wanted; None for all
     own:dict[str, Callable]|None=None, # samplers of your own
 ) -> Parser:
-    "The parser of all commands but Lightning's, which have their own"
+    """The parser of all commands but Lightning's, which have their own
+
+    Arguments:
+        name: the command whose arguments are wanted; None for all
+        own: samplers of your own
+    """
     parser = Parser(
         prog='diffusion', description='Denoising diffusion: train, sample, evaluate.',
         epilog='diffusion COMMAND --help says more about each. Every command takes '
@@ -86,7 +91,11 @@ def make_parser(
 def run(
     argv:list[str], # arguments
 ):
-    "Do what the arguments say"
+    """Do what the arguments say
+
+    Arguments:
+        argv: arguments
+    """
     command = argv[0] if argv else '--help'
     if not command.startswith('-'):
         choose(command, [*LIGHTNING, *COMMANDS], 'command')
@@ -104,7 +113,12 @@ def run(
 def main(
     argv:list[str]|None=None, # arguments; those of the process if None
 ) -> int: # exit code: 0, 2 for a mistake, 130 for an interruption
-    "The command `diffusion`"
+    """The command `diffusion`
+
+    Arguments:
+        argv: arguments; those of the process if None
+    Returns: exit code: 0, 2 for a mistake, 130 for an interruption
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         run([a for a in argv if a != '--traceback'])

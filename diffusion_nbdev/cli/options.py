@@ -25,7 +25,12 @@ MISTAKES = 'ArgumentError', 'MisconfigurationException', 'UnpicklingError'
 def expected(
     e:Exception, # what was raised
 ) -> bool: # whether it comes from what was typed or from the files that were named
-    "Errors that are shown as one line"
+    """Errors that are shown as one line
+
+    Arguments:
+        e: what was raised
+    Returns: whether it comes from what was typed or from the files that were named
+    """
     if isinstance(e, (ValueError, OSError, FloatingPointError)):
         return True
     return type(e).__name__ in MISTAKES or 'loading state_dict' in str(e)
@@ -33,7 +38,11 @@ def expected(
 def say(
     message:object, # of one line or several
 ):
-    "A message on standard error, as one line"
+    """A message on standard error, as one line
+
+    Arguments:
+        message: of one line or several
+    """
     print(f"diffusion: {' '.join(str(message).split())}", file=sys.stderr)
 
 # %% ../../nbs/91b_options.ipynb #cc94dbe0
@@ -56,7 +65,11 @@ class Parser(argparse.ArgumentParser):
     def refuse(self,
         rest:list[str], # arguments that nothing knows
     ):
-        "ValueError with the nearest option"
+        """ValueError with the nearest option
+
+        Arguments:
+            rest: arguments that nothing knows
+        """
         known = [o for o in self._option_string_actions if o.startswith('--')]
         for argument in rest:
             if argument.startswith('-'):
@@ -68,7 +81,12 @@ def refused(
     text:str, # what was typed
     rule:str, # what it must be
 ) -> argparse.ArgumentTypeError:
-    "The error of a value of the wrong kind"
+    """The error of a value of the wrong kind
+
+    Arguments:
+        text: what was typed
+        rule: what it must be
+    """
     return argparse.ArgumentTypeError(f'{text!r}: must be {rule}')
 
 def number_or_word(text:str) -> float|str:
@@ -115,7 +133,11 @@ KINDS = dict(float=number, int=whole, bool=truth)
 def importable(
     trust:bool, # was --trust typed?
 ) -> Iterator[None]:
-    "Your own modules in the current folder can be imported, if you trust them"
+    """Your own modules in the current folder can be imported, if you trust them
+
+    Arguments:
+        trust: was --trust typed?
+    """
     here = os.getcwd()
     if trust:
         sys.path.append(here)
@@ -129,7 +151,12 @@ def importable(
 def own_samplers(
     argv:list[str], # arguments
 ) -> dict[str, Callable]: # name, as it was typed -> sampler
-    "Samplers of your own among the arguments: those whose names have a dot"
+    """Samplers of your own among the arguments: those whose names have a dot
+
+    Arguments:
+        argv: arguments
+    Returns: name, as it was typed -> sampler
+    """
     parser = Parser(add_help=False)
     parser.add_argument('--sampler', default='')
     named, _ = parser.parse_known_args(argv)
@@ -141,7 +168,12 @@ def add_own_options(
     p:Parser,                 # changed
     own:dict[str, Callable],  # samplers of your own
 ):
-    "All that some sampler understands and others don't"
+    """All that some sampler understands and others don't
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     table = {**samplers(), **{name: described(s) for name, s in own.items()}}
     p.set_defaults(table=table, own=own)
     for option in sorted({o for s in table.values() for o in s['options']}):
@@ -157,7 +189,13 @@ def sampler_options(
     args,     # parsed arguments
     name:str, # of the sampler
 ) -> dict: # options for `Model.generate`
-    "What was typed for this sampler; an option of another one is a ValueError"
+    """What was typed for this sampler; an option of another one is a ValueError
+
+    Arguments:
+        args: parsed arguments
+        name: of the sampler
+    Returns: options for `Model.generate`
+    """
     table = args.table
     own = choose(name, table, 'sampler')['options']
     every = sorted({o for s in table.values() for o in s['options']})
@@ -174,7 +212,11 @@ def sampler_options(
 def common_options(
     args, # parsed arguments: grid, clip, w, interval, rescale, quantile, trust
 ) -> dict:
-    "What was typed for any sampler, and for the denoiser"
+    """What was typed for any sampler, and for the denoiser
+
+    Arguments:
+        args: parsed arguments: grid, clip, w, interval, rescale, quantile, trust
+    """
     names = 'w', 'interval', 'rescale', 'quantile'
     typed = {o: getattr(args, o) for o in names if getattr(args, o) is not None}
     if args.grid is not None and '.' in args.grid:
@@ -189,7 +231,11 @@ def common_options(
 def add_guidance(
     p:Parser, # changed
 ):
-    "Classes, guidance, and bounds of what the net answers"
+    """Classes, guidance, and bounds of what the net answers
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--class', metavar='C', dest='c',
                    help='a label, several with commas between, or all')
     p.add_argument('--w', metavar='W', type=number, help='guidance weight (default 0)')
@@ -211,7 +257,11 @@ def add_guidance(
 def add_machine(
     p:Parser, # changed
 ):
-    "How and where samples are drawn"
+    """How and where samples are drawn
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--seed', metavar='K', type=whole, default=0,
                    help='sample i depends on this and on i alone (default 0)')
     p.add_argument('--batch-size', metavar='B', type=whole, help='samples at a time')
@@ -233,7 +283,12 @@ def add_drawing(
     p:Parser,                # changed
     own:dict[str, Callable], # samplers of your own
 ):
-    "What `sample` and `evaluate` have in common"
+    """What `sample` and `evaluate` have in common
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('weights', metavar='WEIGHTS', help='a shipped name, '
                    'a .safetensors file, or the folder of a run')
     p.add_argument('--grid', metavar='NAME',
@@ -250,7 +305,12 @@ def add_sample(
     p:Parser,                # changed
     own:dict[str, Callable], # samplers of your own
 ):
-    "The arguments of `sample`"
+    """The arguments of `sample`
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('--sampler', metavar='NAME', default='ddim',
                    help=f"{', '.join(samplers())}, {OWN} (default ddim)")
     p.add_argument('--steps', metavar='K', type=whole,
@@ -268,7 +328,12 @@ def add_evaluate(
     p:Parser,                # changed
     own:dict[str, Callable], # samplers of your own
 ):
-    "The arguments of `evaluate`"
+    """The arguments of `evaluate`
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('--sampler', metavar='NAMES',
                    help=f"{', '.join(samplers())}, {OWN}, "
                         'or several with commas between (default ddim)')
@@ -297,7 +362,12 @@ def add_evaluate(
 def typed_configs(
     argv:list[str], # arguments
 ) -> list[tuple[int, str]]: # (place in argv, what was typed after --config)
-    "Configs that were named: `--config NAME`, `-c NAME` or `--config=NAME`"
+    """Configs that were named: `--config NAME`, `-c NAME` or `--config=NAME`
+
+    Arguments:
+        argv: arguments
+    Returns: (place in argv, what was typed after --config)
+    """
     found = []
     for k, a in enumerate(argv):
         if a.startswith('--config='):

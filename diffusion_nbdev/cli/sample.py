@@ -25,7 +25,11 @@ from .options import ENDINGS, sampler_options
 def checked_out(
     path:Path, # the file that will be written
 ) -> Path:
-    "The path, if a file can be made there; OSError or ValueError if not"
+    """The path, if a file can be made there; OSError or ValueError if not
+
+    Arguments:
+        path: the file that will be written
+    """
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f'--out {path}: unknown ending {path.suffix!r}, '
                          f"there is {', '.join(ENDINGS)}")
@@ -42,7 +46,11 @@ def checked_out(
 def asked_out(
     args, # parsed arguments: out, weights, sampler, steps
 ) -> Path:
-    "The file to write: the one that was asked for, or a picture in run/"
+    """The file to write: the one that was asked for, or a picture in run/
+
+    Arguments:
+        args: parsed arguments: out, weights, sampler, steps
+    """
     if args.out:
         return Path(args.out)
     weights = Path(args.weights)
@@ -53,7 +61,11 @@ def asked_out(
 def checked_weight(
     args, # parsed arguments: w, c, guide
 ):
-    "ValueError for a guidance weight without a direction, or a guide without a weight"
+    """ValueError for a guidance weight without a direction, or a guide without a weight
+
+    Arguments:
+        args: parsed arguments: w, c, guide
+    """
     if args.w is not None and args.c is None and args.guide is None:
         raise ValueError(f'--w {args.w:g} needs a class to guide towards: --class, '
                          'or weaker weights to guide away from: --guide')
@@ -65,7 +77,12 @@ def opened(
     path:str,   # a shipped name, a file or a run
     trust:bool, # may the file name classes of other packages?
 ): # a model, on the CPU
-    "Load weights; a name that is not shipped is answered by the nearest that is"
+    """Load weights; a name that is not shipped is answered by the nearest that is
+
+    Arguments:
+        path: a shipped name, a file or a run
+        trust: may the file name classes of other packages?
+    """
     from diffusion_nbdev.model import load
     if not Path(path).exists() and Path(path).name == path.removesuffix('.safetensors'):
         drawing = [name for name, card in quick_cards().items() if 'sched' in card]
@@ -76,7 +93,11 @@ def opened(
 def open_model(
     args, # parsed arguments: weights, device, threads, trust
 ): # a model, on the device asked for
-    "Load weights onto a device that exists, and all samplers with them"
+    """Load weights onto a device that exists, and all samplers with them
+
+    Arguments:
+        args: parsed arguments: weights, device, threads, trust
+    """
     import torch
     from diffusion_nbdev.devices import pick_device
     for module in {s['module'] for s in samplers().values()}:
@@ -93,7 +114,11 @@ def open_model(
 def progress(
     args, # parsed arguments: quiet
 ) -> bool:
-    "Are bars wanted?"
+    """Are bars wanted?
+
+    Arguments:
+        args: parsed arguments: quiet
+    """
     return not (args.quiet or os.environ.get('TQDM_DISABLE'))
 
 def machine(
@@ -101,7 +126,12 @@ def machine(
     precision:str,  # a key of PRECISIONS
     compiled:bool,
 ) -> str:
-    "In words, what samples are drawn on"
+    """In words, what samples are drawn on
+
+    Arguments:
+        model: on its device
+        precision: a key of PRECISIONS
+    """
     import torch
     from diffusion_nbdev.devices import PRECISIONS
     said = [str(model.device)]
@@ -117,7 +147,13 @@ def drawing(
     args,  # parsed arguments: guide, precision, compile, seed, batch_size, trust, own
     model, # on its device
 ) -> tuple[Callable, str]: # generate(sampler, ...) as the model's own, and the machine
-    "How samples are drawn on this machine"
+    """How samples are drawn on this machine
+
+    Arguments:
+        args: parsed arguments: guide, precision, compile, seed, batch_size, trust, own
+        model: on its device
+    Returns: generate(sampler, ...) as the model's own, and the machine
+    """
     from diffusion_nbdev.devices import chosen_precision, compile_forward
     guide = args.guide and opened(args.guide, args.trust).to(model.device)
     precision = chosen_precision(model.device, model.data.shape, args.precision)
@@ -138,7 +174,12 @@ def knows_classes(
     args,  # parsed arguments: c, w, guide
     model, # that is to know classes
 ):
-    "ValueError if labels or guidance are asked of a net that has none"
+    """ValueError if labels or guidance are asked of a net that has none
+
+    Arguments:
+        args: parsed arguments: c, w, guide
+        model: that is to know classes
+    """
     if model.n_classes:
         return
     if args.c is not None:
@@ -152,7 +193,13 @@ def asked_classes(
     n_classes:int,  # of the model
     n:int,          # number of samples
 ): # long (n,), or None
-    "Labels for n samples: the classes asked for, in turn"
+    """Labels for n samples: the classes asked for, in turn
+
+    Arguments:
+        text: '7', '0,1,7' or 'all'
+        n_classes: of the model
+        n: number of samples
+    """
     import torch
     if text is None:
         return None
@@ -172,7 +219,12 @@ def csv_text(
     x, # samples, shape (n, *)
     c, # labels (n,), or None
 ) -> str:
-    "Samples as a table: a column for each number, and one for the label"
+    """Samples as a table: a column for each number, and one for the label
+
+    Arguments:
+        x: samples, shape (n, *)
+        c: labels (n,), or None
+    """
     rows = [[f'{v:.9g}' for v in row] for row in x.flatten(1).tolist()]
     names = [f'x{k}' for k in range(x[0].numel())]
     if c is not None:
@@ -189,7 +241,15 @@ def write_samples(
     units,                 # of the data
     columns:int|None=None, # of a picture of images
 ):
-    "Samples as a file, written whole or not at all"
+    """Samples as a file, written whole or not at all
+
+    Arguments:
+        path: .pt, .npz, .csv or .png
+        x: samples in the data's own units, shape (n, *)
+        c: labels (n,), or None
+        units: of the data
+        columns: of a picture of images
+    """
     import numpy as np
     import torch
     from diffusion_nbdev.files import whole_file
@@ -211,7 +271,12 @@ def figure(
     ncols:int=1,
     panel:tuple=(4, 4), # width and height of one panel, in inches
 ) -> Iterator: # of axes, as `plots.subplots` makes them
-    "Axes of a figure that needs no display and is gone afterwards"
+    """Axes of a figure that needs no display and is gone afterwards
+
+    Arguments:
+        panel: width and height of one panel, in inches
+    Returns: of axes, as `plots.subplots` makes them
+    """
     import matplotlib.pyplot as plt
     from diffusion_nbdev import plots
     fig, axes = plots.subplots(nrows, ncols, panel=panel)
@@ -229,7 +294,15 @@ def draw_samples(
     units,                 # of the data
     columns:int|None=None, # of images
 ):
-    "Samples as a picture: points as a scatter, images as a grid"
+    """Samples as a picture: points as a scatter, images as a grid
+
+    Arguments:
+        path: .png
+        x: samples in the data's own units, shape (n, *)
+        c: labels (n,), or None
+        units: of the data
+        columns: of images
+    """
     import matplotlib.image
     from diffusion_nbdev import plots
     if len(units.shape) == 3:
@@ -244,7 +317,12 @@ def how_many(
     n:int|None, # as typed
     units,      # of the data
 ) -> int:
-    "The number of samples: 64 images, 1000 of anything else, or as typed"
+    """The number of samples: 64 images, 1000 of anything else, or as typed
+
+    Arguments:
+        n: as typed
+        units: of the data
+    """
     if n is None:
         return 64 if len(units.shape) == 3 else 1000
     if n < 1:
@@ -256,7 +334,13 @@ def checked_picture(
     columns:int|None, # as typed
     units,            # of the data
 ):
-    "ValueError if a picture cannot show such data, or if columns are for nothing"
+    """ValueError if a picture cannot show such data, or if columns are for nothing
+
+    Arguments:
+        out: the file that will be written
+        columns: as typed
+        units: of the data
+    """
     image = len(units.shape) == 3
     shown = units.shape == [2] or image and units.shape[0] in (1, 3)
     if out.suffix == '.png' and not shown:
@@ -270,7 +354,11 @@ def checked_picture(
 def sample(
     args, # parsed arguments
 ):
-    "Draw samples and write them to a file"
+    """Draw samples and write them to a file
+
+    Arguments:
+        args: parsed arguments
+    """
     options = sampler_options(args, args.sampler)
     out = checked_out(asked_out(args))
     checked_weight(args)
