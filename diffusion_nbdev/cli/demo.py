@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .catalogue import find_config
 from .fit import calm
@@ -47,9 +48,10 @@ def trained(
     if epochs:
         argv += ['--trainer.max_epochs', str(epochs)]
     found, history = experiment('fit', argv, 'demo'), History()
-    found.trainer.callbacks.append(history)
+    trainer:Any = found.trainer
+    trainer.callbacks.append(history)
     with interruptible():
-        found.trainer.fit(found.model, found.datamodule)
+        trainer.fit(found.model, found.datamodule)
     return found, history
 
 # %% ../../nbs/91f_demo.ipynb #f-states

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import lightning.pytorch as L
 from jsonargparse import ActionYesNo
@@ -232,11 +233,11 @@ class Experiment(LightningCLI):
         parser.link_arguments('seed_everything', 'data.init_args.seed')
 
     def instantiate_trainer(self, **kwargs):
-        training = self.command == 'fit'
+        training, config = self.command == 'fit', cast(Any, self.config_init)
         shape = self.datamodule.units.shape
-        kwargs.update(where(self.config_init.trainer, shape, training))
+        kwargs.update(where(config.trainer, shape, training))
         if training:
-            self.trainer_defaults['callbacks'] = own_callbacks(self.config_init)
+            self.trainer_defaults['callbacks'] = own_callbacks(config)
         elif not any(a.startswith('--trainer.logger') for a in self.typed):
             # a run's config names one, and would begin a new run
             kwargs['logger'] = False
@@ -256,7 +257,8 @@ class SaveConfig(SaveConfigCallback):
         text = self.parser.dump(self.anew(), skip_none=False)
         with whole_file(path) as beside:
             beside.write_text(text, encoding='utf-8')
-        for logger in trainer.loggers:
+        loggers:list[Any] = trainer.loggers
+        for logger in loggers:
             if hasattr(logger, 'run_id'):
                 logger.experiment.log_artifact(logger.run_id, str(path))
 
@@ -279,8 +281,9 @@ def trainer_defaults(
         training: and not validating?
         name: of the run
     """
-    out = dict(log_every_n_steps=20, enable_model_summary=False, logger=False,
-               use_distributed_sampler=False)
+    out:dict[str, Any] = dict(
+        log_every_n_steps=20, enable_model_summary=False, logger=False,
+        use_distributed_sampler=False)
     if training:
         logger = dict(save_dir='run', name=name, default_hp_metric=False)
         out['default_root_dir'] = 'run'
