@@ -182,7 +182,7 @@ def main(argv=None):
         jobs = []
         if 'sync' in parts: jobs.append((sync, tally, env))
         timeout = a.timeout or (7200 if a.slow else 300)
-        if 'tests' in parts and any((ROOT/'tests').glob('test_*.py')): jobs.append((tests, tally, timeout * 2, env, a.slow))
+        if 'tests' in parts and any((ROOT/'tests').glob('test_*.py')): jobs.append((tests, tally, timeout * 4, env, a.slow))
         if 'notebooks' in parts:
             chosen = [b for b in books if not a.slow or only or has_slow(b)]
             if not a.slow and not chosen: tally.bad('nbs/: notebook runs: there are no notebooks')
