@@ -35,10 +35,7 @@ def logs_now(trainer:L.Trainer) -> bool:
     last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
     return last or trainer._logger_connector.should_update_logs
 
-def averaged_model(
-    trainer:Any,   # a Lightning Trainer
-    pl_module:Any, # a LitDiffusion
-) -> Model:
+def averaged_model(trainer: Any, pl_module: Any) -> Model:
     """The model with the averaged weights; the live one if there is no average
 
     Arguments:
@@ -55,12 +52,7 @@ def averaged_model(
 _average = averaged_model
 
 # %% ../nbs/87_callbacks.ipynb #cb-log-picture
-def log_picture(
-    logger,          # a TensorBoard or MLflow logger
-    name:str,        # of the picture
-    picture:Tensor,  # uint8 (H, W, 3)
-    step:int,        # optimiser step
-) -> bool: # whether the logger could take it
+def log_picture(logger, name: str, picture: Tensor, step: int) -> bool:
     """Hand a picture to a logger
 
     Arguments:
@@ -79,9 +71,7 @@ def log_picture(
     else: return False
     return True
 
-def points_picture(
-    x:Tensor, # points (B, d); one coordinate is drawn on a line
-) -> Tensor: # uint8 (H, W, 3)
+def points_picture(x: Tensor) -> Tensor:
     """A picture of points, made without touching pyplot's state
 
     Arguments:
@@ -99,11 +89,7 @@ def points_picture(
     return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 # %% ../nbs/87_callbacks.ipynb #cb-sample-picture
-def sample_picture(
-    model:Model, # whose samples are drawn
-    num:int,     # samples; of points, thirty times as many
-    n:int,       # steps of DDIM
-) -> Tensor: # uint8 (H, W, 3)
+def sample_picture(model: Model, num: int, n: int) -> Tensor:
     """A picture of samples, class after class; the generator stays where it was
 
     Arguments:
@@ -126,11 +112,7 @@ def sample_picture(
 # %% ../nbs/87_callbacks.ipynb #8d06604a
 class SamplePictures(L.Callback):
     "Samples of the averaged weights, logged as a picture every few epochs"
-    def __init__(self,
-        every:int=10, # epochs between two pictures
-        num:int=64,   # samples in one (points: thirty times as many)
-        n:int=20,     # steps of DDIM
-    ):
+    def __init__(self, every: int = 10, num: int = 64, n: int = 20):
         """
         Arguments:
             every: epochs between two pictures
@@ -151,9 +133,7 @@ class SamplePictures(L.Callback):
             log_picture(logger, 'samples', picture, trainer.global_step)
 
 # %% ../nbs/87_callbacks.ipynb #cb-run-folder
-def run_folder(
-    trainer:Any, # a Lightning Trainer
-) -> Path|None: # None where nothing is written
+def run_folder(trainer: Any) -> Path | None:
     """The folder of one run; some loggers have one folder for all runs
 
     Arguments:
@@ -167,10 +147,7 @@ def run_folder(
     return Path(trainer.log_dir) if trainer.log_dir else None
 
 def training_facts(
-    trainer:L.Trainer, # at the end of a training
-    pl_module:Any,     # a LitDiffusion
-    how:str,           # it ended
-    start:float,       # when it began, by `time.perf_counter`
+    trainer: L.Trainer, pl_module: Any, how: str, start: float,
 ) -> dict[str, Any]:
     """What a card says about a training
 

@@ -15,11 +15,7 @@ from typing import Any, TypeVar
 # %% ../nbs/80_checks.ipynb #4ffeaf7c
 _Number = TypeVar('_Number', bound=float)
 
-def limits(
-    lo:float,    # smallest value allowed
-    hi:float,    # largest value allowed
-    inside:bool, # are the two ends themselves forbidden?
-) -> str: # with a space before it; empty if there are none
+def limits(lo: float, hi: float, inside: bool) -> str:
     """The limits of a number, in words
 
     Arguments:
@@ -40,13 +36,9 @@ def limits(
 
 # %% ../nbs/80_checks.ipynb #checks-in-range
 def in_range(
-    name:str,           # what the reader calls it
-    x:_Number,          # the value to check
-    lo:float=-math.inf, # smallest value allowed
-    hi:float=math.inf,  # largest value allowed
-    whole:bool=False,   # must it be a whole number?
-    inside:bool=False,  # are the two ends themselves forbidden?
-) -> _Number: # x itself
+    name: str, x: _Number, lo: float = -math.inf, hi: float = math.inf,
+    whole: bool = False, inside: bool = False,
+) -> _Number:
     """`x`, or a ValueError that gives its name, its value and what is allowed
 
     Arguments:
@@ -66,11 +58,7 @@ def in_range(
     raise ValueError(f'{name} = {x!r}: must be {what}{limits(lo, hi, inside)}')
 
 # %% ../nbs/80_checks.ipynb #d09342d3
-def choose(
-    name:str,              # the name that was asked for
-    known:Collection[str], # the names there are, or a dictionary of things by name
-    what:str,              # what kind of thing it is, for the message
-) -> Any: # `known[name]` of a dictionary, else the name
+def choose(name: str, known: Collection[str], what: str) -> Any:
     """What goes by `name`, or a ValueError that suggests the nearest names
 
     Arguments:

@@ -15,9 +15,7 @@ from torch import Tensor
 _DTYPE = 'label c has dtype {dtype}: must be whole numbers'
 _SHAPE = 'labels of shape {shape} for {B} samples: must be () or ({B},)'
 
-def are_whole(
-    x:Tensor, # of any type
-) -> bool:
+def are_whole(x: Tensor) -> bool:
     """Are these whole numbers, neither real, complex nor boolean?
 
     Arguments:
@@ -25,10 +23,7 @@ def are_whole(
     """
     return not (x.is_floating_point() or x.is_complex() or x.dtype is torch.bool)
 
-def label_rule(
-    n_classes:int|None, # None if not known
-    null:bool,          # may a label be -1?
-) -> str:
+def label_rule(n_classes: int | None, null: bool) -> str:
     """The labels that are allowed, in words
 
     Arguments:
@@ -44,13 +39,9 @@ def label_rule(
 
 # %% ../nbs/80b_classes.ipynb #classes-checked
 def checked_labels(
-    c:int|list[int]|Tensor, # one label for all samples, or one for each
-    B:int,                  # number of samples
-    n_classes:int|None,     # labels are 0 .. n_classes-1; None if not known
-    null:bool=True,         # may a label be -1, the null label?
-    dtype:str=_DTYPE,        # message for numbers that are not whole
-    shape:str=_SHAPE,        # message for a wrong number of them
-) -> Tensor: # long, where it was, of shape (), (1,) or (B,)
+    c: int | list[int] | Tensor, B: int, n_classes: int | None, null: bool = True,
+    dtype: str = _DTYPE, shape: str = _SHAPE,
+) -> Tensor:
     """Labels as whole numbers, or a ValueError that names the one that does not exist
 
     Arguments:
@@ -77,11 +68,7 @@ def checked_labels(
     return c.long()
 
 # %% ../nbs/80b_classes.ipynb #154b1f48
-def label_tensor(
-    c:int|Tensor|None, # class, or classes of shape (B,); -1 or None: all classes
-    n_classes:int,     # classes are 0 .. n_classes-1
-    B:int,             # number of samples
-) -> Tensor: # long, shape (B,)
+def label_tensor(c: int | Tensor | None, n_classes: int, B: int) -> Tensor:
     """Labels as a tensor, one for each sample, the null label where none is given
 
     Arguments:
@@ -93,10 +80,8 @@ def label_tensor(
     return checked_labels(-1 if c is None else c, B, n_classes).expand(B)
 
 def labels(
-    c:int|Tensor|None,       # a class for all, one class a sample, or None
-    B:int,                   # number of samples
-    n_classes:int|None=None, # classes are 0 .. n_classes-1; None if not known
-) -> Tensor|None: # long (B,)
+    c: int | Tensor | None, B: int, n_classes: int | None = None,
+) -> Tensor | None:
     """Labels for a net, one a sample, None for none
 
     Arguments:
@@ -112,10 +97,7 @@ def labels(
         raise ValueError(f'label c = {first}: this net knows no classes')
     return checked_labels(c, B, n_classes).expand(B)
 
-def known(
-    net:Any,       # a net; `n_classes` of 0 says that it knows no labels
-    c:Tensor|None, # labels
-) -> Tensor|None: # the labels, or None for such a net
+def known(net: Any, c: Tensor | None) -> Tensor | None:
     """Labels for a net that may know none
 
     Arguments:

@@ -22,9 +22,7 @@ from .devices import has_room
 from .model import Units
 
 # %% ../nbs/84_data.ipynb #d8b0213e
-def seed_of(
-    *where, # anything with a stable repr: seed, epoch, batch, ...
-) -> int: # from 0 to 2^63 - 1
+def seed_of(*where) -> int:
     """A seed that is a function of where it is used
 
     Arguments:
@@ -36,11 +34,8 @@ def seed_of(
 
 # %% ../nbs/84_data.ipynb #f4d53cca
 def parts(
-    order:Tensor,   # row numbers
-    batch_size:int, # rows in a batch of one process
-    rank:int=0,     # which process this is
-    world:int=1,    # of how many
-) -> list[Tensor]: # as many in each process; together every row once
+    order: Tensor, batch_size: int, rank: int = 0, world: int = 1,
+) -> list[Tensor]:
     """The batches of one process
 
     Arguments:
@@ -59,7 +54,7 @@ def parts(
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return [chunk.tensor_split(world)[rank] for chunk in chunks]
 
-def processes() -> tuple[int, int]: # number of this process, and how many there are
+def processes() -> tuple[int, int]:
     """Which of the processes that train together this one is, counted from 0
 
     Returns: number of this process, and how many there are
@@ -70,13 +65,9 @@ def processes() -> tuple[int, int]: # number of this process, and how many there
 
 class SeededBatches(Sampler):
     "Row numbers in batches, in an order that is a function of seed and epoch"
-    def __init__(self,
-        n:int,                       # number of rows
-        batch_size:int,              # rows in a batch; the last may be smaller
-        seed:int=0,                  # the same seed gives the same order
-        shuffle:bool=True,           # or in order, the same every epoch
-        on_epoch:Callable|None=None, # called with an epoch's number as it begins
-        device:str|torch.device='cpu', # where the row numbers are wanted
+    def __init__(
+        self, n: int, batch_size: int, seed: int = 0, shuffle: bool = True,
+        on_epoch: Callable | None = None, device: str | torch.device = 'cpu',
     ):
         """
         Arguments:
@@ -134,9 +125,7 @@ class Rows(Dataset):
         c = torch.full_like(i, -1) if self.c is None else self.c[i].long()
         return x, c, i
 
-def running_on(
-    trainer:L.Trainer|None, # of a data module
-) -> torch.device:
+def running_on(trainer: L.Trainer | None) -> torch.device:
     """The device of the training that is under way; without one the CPU
 
     Arguments:
@@ -147,11 +136,7 @@ def running_on(
 
 class RowsData(L.LightningDataModule):
     "Rows that are split already, as training, validation and test data"
-    def __init__(self,
-        units:Units|None,   # of the data; None if they are set later
-        batch_size:int=128, # of training and validation
-        seed:int=0,         # of the order of batches
-    ):
+    def __init__(self, units: Units | None, batch_size: int = 128, seed: int = 0):
         """
         Arguments:
             units: of the data; None if they are set later
@@ -178,10 +163,7 @@ class RowsData(L.LightningDataModule):
         return DataLoader(rows, batch_size=None, sampler=order)
 
 # %% ../nbs/84_data.ipynb #abb211e4
-def measured_units(
-    x:Tensor,           # data in its own units, shape (N, *)
-    c:Tensor|None=None, # labels
-) -> Units:
+def measured_units(x: Tensor, c: Tensor | None = None) -> Units:
     """Units under which data has mean 0 and standard deviation 1 over all coordinates
 
     Arguments:
@@ -197,10 +179,7 @@ def measured_units(
     return Units(
         list(x.shape[1:]), round(mean, 4), round(std, 4), round(clip, 3), n_classes)
 
-def checked_rows(
-    x,      # data
-    c=None, # labels
-) -> tuple[Tensor, Tensor|None]:
+def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
     """Data and labels as tensors that fit together; ValueError if they do not
 
     Arguments:
@@ -223,12 +202,9 @@ def checked_rows(
 
 # %% ../nbs/84_data.ipynb #84-split
 def split_data(
-    x:Tensor,       # data, shape (N, *)
-    c:Tensor|None,  # labels
-    held_out:float, # share of the rows in each part but the last
-    seed:int=0,     # the same seed gives the same split
-    names:tuple[str, ...]=('val', 'test', 'train'), # of the parts
-) -> dict[str, tuple[Tensor, Tensor|None]]: # name -> data, labels
+    x: Tensor, c: Tensor | None, held_out: float, seed: int = 0,
+    names: tuple[str, ...] = ('val', 'test', 'train'),
+) -> dict[str, tuple[Tensor, Tensor | None]]:
     """Every row in one part; the last part is what the others leave
 
     Arguments:
@@ -249,13 +225,9 @@ def split_data(
 # %% ../nbs/84_data.ipynb #84-tensor-data
 class TensorData(RowsData):
     "A tensor as training, validation and test data, split by the seed"
-    def __init__(self,
-        x:Tensor,              # data in its own units, shape (N, *)
-        c:Tensor|None=None,    # labels 0 .. n_classes - 1, long (N,)
-        units:Units|None=None, # None: mean, std and bound are taken from the data
-        batch_size:int=128,    # of training and validation
-        held_out:float=0.1,    # share of the rows for validation; as many for the test
-        seed:int=0,            # of the split and of the order of batches
+    def __init__(
+        self, x: Tensor, c: Tensor | None = None, units: Units | None = None,
+        batch_size: int = 128, held_out: float = 0.1, seed: int = 0,
     ):
         """
         Arguments:
@@ -277,9 +249,7 @@ class TensorData(RowsData):
         self._rows = split_data(x, c, held_out, seed)
 
 # %% ../nbs/84_data.ipynb #f348f96f
-def column_names(
-    line:str, # the first of a table
-) -> list[str]: # none if it holds numbers
+def column_names(line: str) -> list[str]:
     """Names of columns, without quotation marks
 
     Arguments:
@@ -291,10 +261,7 @@ def column_names(
     except ValueError: return names
     return []
 
-def read_table(
-    path:Path,            # a .csv file, one row a point
-    labels:str|None=None, # the column that holds labels, by its name
-) -> tuple[Tensor, Tensor|None]: # points (N, D) float32, labels long (N,)
+def read_table(path: Path, labels: str | None = None) -> tuple[Tensor, Tensor | None]:
     """Points, and labels if a column is named, from a table with or without a header
 
     Arguments:
@@ -319,9 +286,7 @@ def read_table(
     return rest.float(), table[:, k].long()
 
 # %% ../nbs/84_data.ipynb #84-arrays
-def read_arrays(
-    path:Path, # a .npz or .pt file
-) -> tuple[Tensor, Tensor|None]: # points (N, *) float32, labels (N,)
+def read_arrays(path: Path) -> tuple[Tensor, Tensor | None]:
     """The arrays `x` and, if there are labels, `c`
 
     Arguments:
@@ -346,9 +311,8 @@ def read_arrays(
 
 # %% ../nbs/84_data.ipynb #84-file-data
 def read_points(
-    path:str|Path,        # .csv (one row a point), or .npz or .pt (arrays `x` and `c`)
-    labels:str|None=None, # CSV: the column that holds labels, by its name
-) -> tuple[Tensor, Tensor|None]: # points (N, D) float32, labels long (N,)
+    path: str | Path, labels: str | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """Points, and labels if there are any, from a file; nothing in it is executed
 
     Arguments:
@@ -365,12 +329,9 @@ def read_points(
 
 class FileData(TensorData):
     "Points from a .csv, .npz or .pt file as a data module"
-    def __init__(self,
-        path:str,             # the file, see `read_points`
-        labels:str|None=None, # CSV: the column that holds labels
-        batch_size:int=128,   # of training and validation
-        held_out:float=0.1,   # share of the rows for validation; as many for the test
-        seed:int=0,           # of the split and of the order of batches
+    def __init__(
+        self, path: str, labels: str | None = None, batch_size: int = 128,
+        held_out: float = 0.1, seed: int = 0,
     ):
         """
         Arguments:

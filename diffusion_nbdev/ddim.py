@@ -21,13 +21,9 @@ from .schedules import Schedule, like, together
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(
-    sched:Schedule,  # T steps
-    xt:Tensor,       # state at time t, shape (B, *)
-    x0:Tensor,       # clean data or its estimate, shape (B, *)
-    t:float|Tensor,  # time(s) above 0, shape (), (1,) or (B,)
-    s:float|Tensor,  # earlier time(s), s < t
-    eta:float=0.,    # share of the posterior's standard deviation, 0..1
-) -> tuple[Tensor, Tensor]: # mean (B, *), and sigma that broadcasts to it
+    sched: Schedule, xt: Tensor, x0: Tensor, t: float | Tensor, s: float | Tensor,
+    eta: float = 0.0,
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of $q_\\sigma(x_s | x_t, x_0)$
 
     Eqs. (7) and (16) of Song et al. 2021.
@@ -50,11 +46,7 @@ def ddim_step(
     return mean, like(sched.noise(s) * fresh.sqrt(), xt)
 
 # %% ../nbs/05_ddim.ipynb #4583bf5c
-def whole_times(
-    start:float,  # first time
-    inner:Tensor, # real times in between, falling
-    end:float,    # last time
-) -> list[float]: # falling times, those in between whole
+def whole_times(start: float, inner: Tensor, end: float) -> list[float]:
     """Times rounded to whole ones, each at least one above the next
 
     Arguments:
@@ -70,11 +62,8 @@ def whole_times(
 
 @grid
 def uniform_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Evenly spaced from T to 1, then 0: the last step is a small one
 
     Arguments:
@@ -91,11 +80,8 @@ def uniform_times(
 
 @grid
 def quadratic_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Times that grow with the square of their index: more steps near the data
 
     Appendix D.2 of Song et al. 2021.
@@ -112,9 +98,7 @@ def quadratic_times(
     return whole_times(start, end + (start - end) * share[1:n], end)
 
 # %% ../nbs/05_ddim.ipynb #152cf7a3
-def check_eta(
-    eta:float, # share of noise that is fresh
-) -> float:
+def check_eta(eta: float) -> float:
     """ValueError if it is not from 0 to 1
 
     Arguments:
@@ -124,13 +108,9 @@ def check_eta(
 
 @sampler(eta=check_eta)
 def ddim(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k; used if eta > 0
-    eta:float=0.,      # 0 deterministic, 1 ancestral
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    eta: float = 0.0,
+) -> States:
     """Denoising diffusion implicit model, eq. (12) of Song et al. 2021
 
     Arguments:
@@ -150,10 +130,7 @@ def ddim(
         x = yield x
 
 # %% ../nbs/05_ddim.ipynb #slerp-arc
-def arc_weights(
-    theta:Tensor, # angles between two directions, shape (B,)
-    u:Tensor,     # how far to turn from the first to the second, 0..1
-) -> tuple[Tensor, Tensor]: # weights of the two directions, shape (B,)
+def arc_weights(theta: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Weights that turn one direction to another along the great circle
 
     Arguments:
@@ -168,11 +145,7 @@ def arc_weights(
     return first, torch.where(line, u, (u * theta).sin() / sin)
 
 # %% ../nbs/05_ddim.ipynb #a0a2a1fe
-def slerp(
-    a:Tensor,       # noise, shape (B, *)
-    b:Tensor,       # noise, shape (B, *)
-    u:float|Tensor, # where between them: 0 is a, 1 is b; a number, or (B,)
-) -> Tensor: # shape (B, *)
+def slerp(a: Tensor, b: Tensor, u: float | Tensor) -> Tensor:
     """Spherical interpolation sample by sample, eq. (67) of Song et al. 2021
 
     Arguments:
@@ -197,13 +170,8 @@ def slerp(
 
 # %% ../nbs/05_ddim.ipynb #4d9c7330
 def invert_step(
-    f:Callable,     # denoiser f(xt, t) -> x0_hat
-    sched:Schedule, # T steps
-    xs:Tensor,      # states at time s, shape (B, *)
-    s:float,        # where the step begins, above 0
-    t:float,        # where it ends, above s
-    refine:int=1,   # how often the result is put in on the right
-) -> Tensor: # states at time t, shape (B, *)
+    f: Callable, sched: Schedule, xs: Tensor, s: float, t: float, refine: int = 1,
+) -> Tensor:
     """The state from which a step of DDIM from t to s would come to `xs`, or nearly
 
     Arguments:
@@ -224,13 +192,9 @@ def invert_step(
     return x
 
 def ddim_invert(
-    f:Callable,            # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,        # T steps
-    x0:Tensor,             # data, shape (B, *)
-    n:int=100,             # number of steps of the way back, 1..T
-    times:Times='uniform', # a grid, its name, or n + 1 falling times, as for `ddim`
-    refine:int=1,          # extra calls a step; 1 is best where the noise grows fast
-) -> Run: # states from data to noise
+    f: Callable, sched: Schedule, x0: Tensor, n: int = 100, times: Times = 'uniform',
+    refine: int = 1,
+) -> Run:
     """The starting noise from which `ddim` would make `x0`: its steps undone one by one
 
     Arguments:

@@ -23,9 +23,7 @@ from .schedules import PREDS, Schedule, diffuse, like, target
 from .tables import together
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
-def even(
-    u:Tensor, # shares, uniform in [0, 1)
-) -> Tensor: # shares of T, uniform
+def even(u: Tensor) -> Tensor:
     """Shares as they are
 
     Arguments:
@@ -34,9 +32,7 @@ def even(
     """
     return u
 
-def logit_normal(
-    u:Tensor, # shares, uniform in [0, 1)
-) -> Tensor: # shares of T, most of them in the middle
+def logit_normal(u: Tensor) -> Tensor:
     """Shares whose logit is standard normal, Esser et al. 2024
 
     Arguments:
@@ -48,12 +44,9 @@ def logit_normal(
 TIMES = dict(uniform=even, logit_normal=logit_normal)
 
 def draw_times(
-    T:int,                         # number of steps
-    B:int,                         # how many times are wanted
-    u:float|None=None,             # the common offset in [0, 1); drawn if not given
-    times:str='uniform',           # how they are spread over 1..T: a key of TIMES
-    device:str|torch.device='cpu', # where they are drawn
-) -> Tensor: # times in 1..T, long (B,)
+    T: int, B: int, u: float | None = None, times: str = 'uniform',
+    device: str | torch.device = 'cpu',
+) -> Tensor:
     """Low-discrepancy training times, appendix I.1 of Kingma et al. 2021
 
     Arguments:
@@ -75,11 +68,7 @@ def draw_times(
 # %% ../nbs/04_ddpm.ipynb #203589ab
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
 
-def x0_weight(
-    sched:Schedule, # T steps
-    t:int|Tensor,   # time(s) in 1..T
-    pred:str,       # what the net predicts: a key of PREDS
-) -> Tensor: # float64, of t's shape
+def x0_weight(sched: Schedule, t: int | Tensor, pred: str) -> Tensor:
     """What a squared error of the net's answer is worth as a squared error of x0_hat
 
     Arguments:
@@ -92,9 +81,7 @@ def x0_weight(
     p, q = choose(pred, PREDS, 'prediction')(signal, noise)
     return (noise / (signal * q - noise * p)) ** 2
 
-def min_snr(
-    gamma:float=5., # SNR above which a time counts no more than this
-) -> Callable[[Schedule, Tensor, str], Tensor]: # weight(sched, t, pred), of t's shape
+def min_snr(gamma: float = 5.0) -> Callable[[Schedule, Tensor, str], Tensor]:
     """The min-SNR weight of Hang et al. 2023: min(SNR, gamma) on x0, for any prediction
 
     Arguments:
@@ -107,11 +94,7 @@ def min_snr(
     return weight
 
 # %% ../nbs/04_ddpm.ipynb #loss-weak
-def check_guidance(
-    c:Tensor|None,       # class labels
-    guide:Callable|None, # a weaker net
-    w:float,             # guidance weight
-):
+def check_guidance(c: Tensor | None, guide: Callable | None, w: float):
     """ValueError for a weight without anything to guide by, and the other way round
 
     Arguments:
@@ -126,12 +109,8 @@ def check_guidance(
                          'or a weaker net to guide away from')
 
 def weak_answer(
-    net:Callable,    # net(xt, t, c) -> out
-    null:bool,       # ask without labels?
-    xt:Tensor,       # states, shape (B, *)
-    t:Tensor,        # times, long (B,)
-    c:Tensor|None,   # labels, long (B,)
-) -> Tensor: # shape (B, *), without gradients
+    net: Callable, null: bool, xt: Tensor, t: Tensor, c: Tensor | None,
+) -> Tensor:
     """What is to be trained away from: the net without labels, or a weaker one
 
     Arguments:
@@ -148,20 +127,11 @@ def weak_answer(
 
 # %% ../nbs/04_ddpm.ipynb #9581c9cc
 def diffusion_loss(
-    net:Callable,              # net(xt, t, c) -> out
-    sched:Schedule,            # T steps
-    x0:Tensor,                 # clean data, shape (B, *)
-    c:Tensor|None=None,        # class labels, long (B,)
-    pred:str='v',              # what the net predicts: a key of PREDS
-    loss:str='mse',            # a key of LOSSES
-    weight:Callable|None=None, # weight(sched, t, pred) -> (B,); None for 1
-    t:Tensor|None=None,        # times in 1..T, long (B,); drawn if not given
-    eps:Tensor|None=None,      # noise, shape (B, *); drawn if not given
-    reduce:bool=True,          # mean over the batch?
-    times:str='uniform',       # how drawn times are spread: a key of TIMES
-    guide:Callable|None=None,  # a weaker net to train away from; None for no label
-    w:float=0.,                # guidance weight that the net then has in itself
-) -> Tensor: # a scalar, or (B,) if not reduced
+    net: Callable, sched: Schedule, x0: Tensor, c: Tensor | None = None,
+    pred: str = 'v', loss: str = 'mse', weight: Callable | None = None,
+    t: Tensor | None = None, eps: Tensor | None = None, reduce: bool = True,
+    times: str = 'uniform', guide: Callable | None = None, w: float = 0.0,
+) -> Tensor:
     """The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight
 
     Arguments:
@@ -198,12 +168,9 @@ def diffusion_loss(
 
 # %% ../nbs/04_ddpm.ipynb #3c81595c
 def posterior(
-    sched:Schedule,           # T steps
-    xt:Tensor,                # state at time t, shape (B, *)
-    x0:Tensor,                # clean data or its estimate, shape (B, *)
-    t:float|Tensor,           # time(s) in 1..T, shape (), (1,) or (B,)
-    s:float|Tensor|None=None, # earlier time(s), s < t; t - 1 if not given
-) -> tuple[Tensor, Tensor]: # mean (B, *), and variance that broadcasts to it
+    sched: Schedule, xt: Tensor, x0: Tensor, t: float | Tensor,
+    s: float | Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Mean and variance of $q(x_s | x_t, x_0)$
 
     For s = t - 1 eqs. (6)-(7) of Ho et al. 2020.
@@ -228,11 +195,8 @@ def posterior(
 # %% ../nbs/04_ddpm.ipynb #1cedd6fb
 @grid
 def noise_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Noise lowered in even steps, the last one before 0 at least to that of time 1
 
     All whole times if n is as many. Best for DDPM on data of unit variance.
@@ -258,9 +222,7 @@ def noise_times(
 # %% ../nbs/04_ddpm.ipynb #f969c6b5
 VARIANCES = dict(posterior=0., beta=1.)
 
-def share_of_beta(
-    var:str|float, # a key of VARIANCES, or a number from 0 to 1
-) -> float: # 0 posterior, 1 beta
+def share_of_beta(var: str | float) -> float:
     """Where between its two bounds a variance lies, or a ValueError
 
     Arguments:
@@ -272,11 +234,9 @@ def share_of_beta(
     return in_range('var', var, 0, 1)
 
 def reverse_var(
-    sched:Schedule,            # T steps
-    t:float|Tensor,            # time(s) in 1..T
-    s:float|Tensor,            # earlier time(s), s < t
-    var:str|float='posterior', # a key of VARIANCES, or a number between
-) -> Tensor: # float64, 0 where s = 0
+    sched: Schedule, t: float | Tensor, s: float | Tensor,
+    var: str | float = 'posterior',
+) -> Tensor:
     """Variance of a reverse step from t to s, between its bounds posterior and beta
 
     Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021.
@@ -298,13 +258,9 @@ def reverse_var(
 # %% ../nbs/04_ddpm.ipynb #ddpm-sampler
 @sampler(stochastic=True, n=None, times='noise', var=share_of_beta)
 def ddpm(
-    f:Callable,                # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,            # T steps
-    x:Tensor,                  # starting noise, shape (B, *)
-    times:list[float],         # times to visit, falling
-    noise:Noise,               # noise(x, k) for step k
-    var:str|float='posterior', # variance of a step, see `reverse_var`
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    var: str | float = 'posterior',
+) -> States:
     """Ancestral sampling, algorithm 2 of Ho et al. 2020, on all times or a part of them
 
     Arguments:
@@ -325,11 +281,8 @@ def ddpm(
 
 # %% ../nbs/04_ddpm.ipynb #83cf47ed
 def eps_error(
-    sched:Schedule,       # T steps
-    oracle:Callable,      # exact denoiser f(xt, t)
-    size:float=0.1,       # standard deviation of the error added to eps_hat
-    clip:float|None=None, # bound of x0_hat
-) -> Callable: # denoiser f(xt, t)
+    sched: Schedule, oracle: Callable, size: float = 0.1, clip: float | None = None,
+) -> Callable:
     """An exact denoiser spoilt by random errors on eps: what a sampler must survive
 
     Arguments:

@@ -27,9 +27,7 @@ def device_names() -> list[str]:
     gpus = [f'cuda:{k}' for k in range(torch.cuda.device_count())]
     return ['cpu', *gpus, *['mps'] * torch.backends.mps.is_available()]
 
-def pick_device(
-    name:str|torch.device|None=None, # cpu, cuda, cuda:1, mps, ...; None chooses
-) -> torch.device:
+def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device of that name, or the first GPU, or the CPU; ValueError if not there
 
     Arguments:
@@ -48,9 +46,7 @@ def pick_device(
 # %% ../nbs/86_devices.ipynb #devices-precision-code
 PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
 
-def cpu_has(
-    name:str, # of one of torch's questions about the processor
-) -> bool:
+def cpu_has(name: str) -> bool:
     """Does torch know of this ability of the processor, and has it got it?
 
     Arguments:
@@ -58,9 +54,7 @@ def cpu_has(
     """
     return getattr(torch.cpu, name, bool)()
 
-def bfloat16_pays(
-    device:str|torch.device='cpu',
-) -> str: # what can do it, for a message; empty if nothing can
+def bfloat16_pays(device: str | torch.device = 'cpu') -> str:
     """The hardware with which this device multiplies bfloat16 faster than float32
 
     Returns: what can do it, for a message; empty if nothing can
@@ -77,10 +71,8 @@ def bfloat16_pays(
 
 # %% ../nbs/86_devices.ipynb #devices-chosen
 def chosen_precision(
-    device:str|torch.device, # where the net runs
-    shape:list[int],         # of one sample: [C, H, W] is an image
-    asked:str|None=None,     # a key of PRECISIONS; None for the rule
-) -> str: # a key of PRECISIONS
+    device: str | torch.device, shape: list[int], asked: str | None = None,
+) -> str:
     """bf16 for images where the device is fast at it, else 32; ValueError if it cannot
 
     Arguments:
@@ -102,10 +94,7 @@ def chosen_precision(
 
 # %% ../nbs/86_devices.ipynb #devices-computing-code
 @contextlib.contextmanager
-def products(
-    device:str|torch.device, # where they are formed
-    coarse:bool,             # may they be TF32?
-) -> Iterator[None]:
+def products(device: str | torch.device, coarse: bool) -> Iterator[None]:
     """Within, products of float32 on an NVIDIA GPU are TF32, or are not
 
     Arguments:
@@ -127,10 +116,7 @@ def products(
 
 # %% ../nbs/86_devices.ipynb #computing-cell
 @contextlib.contextmanager
-def computing(
-    device:str|torch.device, # where the net runs
-    precision:str,           # a key of PRECISIONS
-) -> Iterator[None]:
+def computing(device: str | torch.device, precision: str) -> Iterator[None]:
     """Within, nets run in that precision; torch's settings are put back afterwards
 
     Arguments:
@@ -157,9 +143,7 @@ def finest(
         return torch.float32
 
 # %% ../nbs/86_devices.ipynb #devices-memory-code
-def free_memory(
-    device:str|torch.device,
-) -> int|None: # bytes; None where nobody knows
+def free_memory(device: str | torch.device) -> int | None:
     """Memory of an accelerator that could still be used
 
     Returns: bytes; None where nobody knows
@@ -177,10 +161,7 @@ def free_memory(
     return there.mem_get_info(device)[0] + reserve
 
 # %% ../nbs/86_devices.ipynb #devices-fits
-def batch_that_fits(
-    device:str|torch.device,
-    numbers:int, # in one sample
-) -> int:
+def batch_that_fits(device: str | torch.device, numbers: int) -> int:
     """How many samples are drawn at a time unless it is said
 
     Arguments:
@@ -192,11 +173,7 @@ def batch_that_fits(
     free, most = free_memory(device), 2 ** 23 // numbers
     return max(1, most if free is None else min(most, free // (numbers * 4 * 2048)))
 
-def has_room(
-    device:str|torch.device,
-    *tensors:Tensor,
-    share:float=0.25, # of the free memory that they may take
-) -> bool:
+def has_room(device: str | torch.device, *tensors: Tensor, share: float = 0.25) -> bool:
     """Whether these tensors may lie on the device for as long as it works
 
     Arguments:
@@ -218,11 +195,7 @@ def out_of_memory(
     text = str(e).lower()
     return isinstance(e, RuntimeError) and any(words in text for words in NO_MEMORY)
 
-def tried(
-    draw:Callable, # draw(start, stop)
-    start:int,
-    stop:int,
-) -> tuple[bool, Any]: # does it fit?, what was drawn
+def tried(draw: Callable, start: int, stop: int) -> tuple[bool, Any]:
     """Draw, unless memory runs out; any other error is raised
 
     Arguments:
@@ -237,9 +210,7 @@ def tried(
     return False, None
 
 # %% ../nbs/86_devices.ipynb #make-room-cell
-def make_room(
-    device:str|torch.device,
-) -> str: # how much is free now, for a message
+def make_room(device: str | torch.device) -> str:
     """Give back the memory that an earlier, larger chunk has left behind
 
     Returns: how much is free now, for a message
@@ -254,11 +225,8 @@ def make_room(
 
 # %% ../nbs/86_devices.ipynb #devices-chunks
 def halving(
-    draw:Callable,           # draw(start, stop): samples start ... stop - 1
-    num:int,                 # how many in all
-    size:int,                # how many at a time, to begin with
-    device:str|torch.device, # where; for messages
-) -> Iterator[tuple[int, Any]]: # (start, what `draw` returned)
+    draw: Callable, num: int, size: int, device: str | torch.device,
+) -> Iterator[tuple[int, Any]]:
     """Chunks one after the other, smaller ones when memory runs out
 
     ValueError if not even one sample fits.
@@ -286,12 +254,9 @@ def halving(
 
 # %% ../nbs/86_devices.ipynb #collected-cell
 def collected(
-    draw:Callable,            # draw(start, stop, seen); seen(k) hears the progress
-    bar:tqdm,                 # shows it; its total is how many there shall be
-    shape:list[int],          # of one sample
-    device:str|torch.device,  # where they are drawn
-    batch_size:int|None=None, # how many at a time; None chooses
-) -> Tensor: # all of them
+    draw: Callable, bar: tqdm, shape: list[int], device: str | torch.device,
+    batch_size: int | None = None,
+) -> Tensor:
     """All samples, chunk by chunk
 
     Arguments:
@@ -316,10 +281,8 @@ def collected(
 
 # %% ../nbs/86_devices.ipynb #devices-compile-code
 def compile_forward(
-    net:nn.Module,      # whose forward is compiled
-    training:bool=True, # for training mode, or for evaluation mode; not for the other
-    **options,          # of torch.compile
-) -> Callable[[], None]: # puts the plain function back
+    net: nn.Module, training: bool = True, **options,
+) -> Callable[[], None]:
     """Answer by a compiled function from now on
 
     The first call is a ValueError if this machine cannot compile.

@@ -31,9 +31,7 @@ from .recipes import build
 
 # %% ../nbs/82_files.ipynb #905c5ffc
 @contextlib.contextmanager
-def system_errors(
-    what:str, # what could not be done, for instance "cannot write a.txt"
-) -> Iterator[None]:
+def system_errors(what: str) -> Iterator[None]:
     """Within, an error of the operating system is one line, an OSError
 
     Arguments:
@@ -44,9 +42,7 @@ def system_errors(
     except OSError as e:
         raise OSError(f'{what}: {e.strerror or e}') from None
 
-def empty_beside(
-    path:Path, # where the file shall be
-) -> Path: # a new file in the same folder
+def empty_beside(path: Path) -> Path:
     """An empty file beside, in folders that are made if need be
 
     Arguments:
@@ -58,10 +54,7 @@ def empty_beside(
     os.close(handle)
     return Path(beside)
 
-def publish(
-    beside:Path, # a complete file
-    path:Path,   # the name that it gets
-):
+def publish(beside: Path, path: Path):
     """Flush a file to the disk, give it the permissions of any new file, and its name
 
     Arguments:
@@ -77,9 +70,7 @@ def publish(
 
 # %% ../nbs/82_files.ipynb #files-whole
 @contextlib.contextmanager
-def whole_file(
-    path:str|Path, # where the file shall be
-) -> Iterator[Path]: # a path beside it, to write to
+def whole_file(path: str | Path) -> Iterator[Path]:
     """A file that appears under its name only when it is complete
 
     OSError naming the path if it cannot be written.
@@ -102,9 +93,7 @@ def whole_file(
 # %% ../nbs/82_files.ipynb #files-digest
 FORMAT = 1
 
-def digest(
-    tensors:Mapping[str, Tensor], # names to tensors
-) -> str: # 64 hexadecimal digits
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and values, in the order of the names
 
     Arguments:
@@ -118,7 +107,7 @@ def digest(
         h.update(x.flatten().view(torch.uint8).numpy().data)
     return h.hexdigest()
 
-def package_version() -> str: # "unknown" where the package is not installed
+def package_version() -> str:
     """The version of this package
 
     Returns: "unknown" where the package is not installed
@@ -130,10 +119,8 @@ def package_version() -> str: # "unknown" where the package is not installed
 
 # %% ../nbs/82_files.ipynb #write-safetensors-cell
 def write_safetensors(
-    path:str|Path,                # where to
-    tensors:Mapping[str, Tensor], # names to tensors, on any device
-    card:dict,                    # what shall be known of them, ready for JSON
-) -> dict: # the card as written: with format, package and digest
+    path: str | Path, tensors: Mapping[str, Tensor], card: dict,
+) -> dict:
     """Write tensors and their card to one file, whole or not at all
 
     Arguments:
@@ -155,9 +142,7 @@ CARD = dict(format=int, sha256=str) # what every card must hold
 WEIGHTS_CARD = dict(CARD, package=str, net=dict, sched=dict, pred=str, data=dict)
 
 def checked_card(
-    text:str|None,    # as it stands in the file
-    path:str|Path,    # for messages
-    must:dict[str, type]=CARD, # what it must hold, and of which type
+    text: str | None, path: str | Path, must: dict[str, type] = CARD,
 ) -> dict:
     """The card of a file, or a ValueError that says what is wrong with it
 
@@ -184,10 +169,7 @@ def checked_card(
     return card
 
 # %% ../nbs/82_files.ipynb #files-tensors
-def check_numbers(
-    tensors:Mapping[str, Tensor], # names to tensors
-    path:str|Path,                # for messages
-):
+def check_numbers(tensors: Mapping[str, Tensor], path: str | Path):
     """ValueError for numbers that are not finite, or of a type that no net here has
 
     Arguments:
@@ -201,9 +183,7 @@ def check_numbers(
         if not x.isfinite().all():
             raise ValueError(f'{path}: tensor {name} holds values that are not finite')
 
-def raw_safetensors(
-    path:str|Path,
-) -> tuple[dict[str, Tensor], str|None]: # tensors by name, and the text of the card
+def raw_safetensors(path: str | Path) -> tuple[dict[str, Tensor], str | None]:
     """What a safetensors file holds; OSError if it cannot be read, or is none
 
     Returns: tensors by name, and the text of the card
@@ -220,9 +200,8 @@ def raw_safetensors(
 
 # %% ../nbs/82_files.ipynb #files-read
 def read_safetensors(
-    path:str|Path,             # written by `write_safetensors`
-    must:dict[str, type]=CARD, # what its card must hold, and of which type
-) -> tuple[dict[str, Tensor], dict]: # tensors by name, on the CPU, and the card
+    path: str | Path, must: dict[str, type] = CARD,
+) -> tuple[dict[str, Tensor], dict]:
     """Tensors and card of a file, checked against each other
 
     OSError if the file cannot be read or is cut short; ValueError if its card lacks
@@ -241,9 +220,7 @@ def read_safetensors(
     check_numbers(tensors, path)
     return tensors, card
 
-def read_weights(
-    path:str|Path, # a file written by `Model.save`
-) -> tuple[dict[str, Tensor], dict]: # tensors by name, and the card
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Tensors and card of a net's weights, see `read_safetensors`
 
     Arguments:
@@ -253,9 +230,7 @@ def read_weights(
     return read_safetensors(path, WEIGHTS_CARD)
 
 # %% ../nbs/82_files.ipynb #files-count
-def most_parts(
-    tensors:Mapping[str, Tensor], # of a weights file
-) -> dict[str, int]:
+def most_parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """How many parts a net with these tensors may have: far more than any needs
 
     Arguments:
@@ -268,9 +243,7 @@ def most_parts(
 
 # %% ../nbs/82_files.ipynb #counting-cell
 @contextlib.contextmanager
-def counting(
-    most:dict[str, int], # as `most_parts` has it
-) -> Iterator[None]:
+def counting(most: dict[str, int]) -> Iterator[None]:
     """Within, parts of nets are counted: ValueError as soon as there are more of them
 
     Arguments:
@@ -297,9 +270,7 @@ def counting(
             hook.remove()
 
 # %% ../nbs/82_files.ipynb #files-sizes
-def check_card_sizes(
-    card:dict, # of a weights file
-):
+def check_card_sizes(card: dict):
     """ValueError for samples or a schedule that would fill the memory
 
     Arguments:
@@ -312,11 +283,7 @@ def check_card_sizes(
         if isinstance(value, (int, float)) and not abs(value) <= 10 ** 6:
             raise ValueError(f'a schedule with {key} = {value:g}: too large')
 
-def checked_sizes(
-    card:dict,                    # of a weights file
-    tensors:Mapping[str, Tensor], # its tensors
-    trust:bool=False,             # see `build`
-):
+def checked_sizes(card: dict, tensors: Mapping[str, Tensor], trust: bool = False):
     """Build the net without memory, and count
 
     ValueError as soon as it is far larger than what the file holds.
@@ -331,11 +298,7 @@ def checked_sizes(
         build(card['net'], trust)
 
 # %% ../nbs/82_files.ipynb #files-tensors-of
-def file_tensors(
-    net:nn.Module,
-    path:Path, # for messages
-    half:bool, # floating-point numbers of 16 bits?
-) -> dict[str, Tensor]: # on the CPU
+def file_tensors(net: nn.Module, path: Path, half: bool) -> dict[str, Tensor]:
     """A net's weights by name, as they stand in a file; ValueError if one is not finite
 
     Arguments:
@@ -354,10 +317,8 @@ def file_tensors(
 
 # %% ../nbs/82_files.ipynb #files-fill
 def first_difference(
-    want:Mapping[str, Tensor], # what a net needs
-    have:Mapping[str, Tensor], # what is there
-    leave:Iterable[str]=(),    # names that are not compared
-) -> tuple[str, tuple|None, tuple|None]|None: # name, its shape in both; None: not there
+    want: Mapping[str, Tensor], have: Mapping[str, Tensor], leave: Iterable[str] = (),
+) -> tuple[str, tuple | None, tuple | None] | None:
     """The first name in which two sets of tensors differ, or None
 
     Arguments:
@@ -372,11 +333,7 @@ def first_difference(
             return k, both[0], both[1]
     return None
 
-def fill(
-    net:nn.Module,
-    tensors:dict[str, Tensor], # its weights by name
-    path:str|Path,             # for messages
-):
+def fill(net: nn.Module, tensors: dict[str, Tensor], path: str | Path):
     """Give a net its weights; ValueError that names the first one that does not fit
 
     Arguments:
@@ -394,16 +351,14 @@ def fill(
 HERE = Path(__file__).parent if '__file__' in globals() else Path('../diffusion_nbdev')
 WEIGHTS = HERE/'weights'
 
-def shipped() -> dict[str, Path]: # name -> file
+def shipped() -> dict[str, Path]:
     """The weights that come with the package
 
     Returns: name -> file
     """
     return {p.stem: p for p in sorted(WEIGHTS.glob('*.safetensors'))}
 
-def newest_weights(
-    folder:Path, # of a run, or of several
-) -> Path:
+def newest_weights(folder: Path) -> Path:
     """The newest weights in this folder or below it; OSError if there are none
 
     Arguments:
@@ -416,9 +371,7 @@ def newest_weights(
     return newest
 
 # %% ../nbs/82_files.ipynb #find-weights-cell
-def find_weights(
-    name:str|Path, # a shipped name, a file, or a run's folder
-) -> Path:
+def find_weights(name: str | Path) -> Path:
     """The file that a name stands for; OSError or ValueError if there is none
 
     Arguments:

@@ -20,10 +20,8 @@ from .schedules import Schedule
 
 # %% ../nbs/12b_grids.ipynb #0d2e473f
 def log_snr_ends(
-    sched:Schedule,     # T steps
-    start:float|None,   # first time; None for T
-    end:float,          # last time; into 0 the last step jumps from time 1
-) -> tuple[float, float]: # log-SNR at the first time, and where even steps end
+    sched: Schedule, start: float | None, end: float,
+) -> tuple[float, float]:
     """Between which log-SNRs a grid has to share out its steps
 
     Arguments:
@@ -36,12 +34,8 @@ def log_snr_ends(
     return first.item(), sched.log_snr(end or 1).item()
 
 def real_times(
-    sched:Schedule,     # T steps
-    log_snr:Tensor,     # rising log-SNRs, one a time from the first on
-    n:int,              # number of steps
-    start:float|None,   # first time; None for T
-    end:float,          # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, log_snr: Tensor, n: int, start: float | None, end: float,
+) -> list[float]:
     """A grid of real times from log-SNRs; those at its two ends are not looked at
 
     Arguments:
@@ -57,13 +51,9 @@ def real_times(
 
 @grid
 def logsnr_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    lo:float=-10.,          # log-SNR at which it begins, if the range goes so far
-    hi:float=math.inf,      # log-SNR from which it jumps to the end
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    lo: float = -10.0, hi: float = math.inf,
+) -> list[float]:
     """Evenly spaced in log-SNR, from -10 at least up to time 1, then 0
 
     As in DPM-Solver, Lu et al. 2022a. ValueError if nothing lies between lo and hi.
@@ -88,12 +78,9 @@ def logsnr_times(
 
 @grid
 def karras_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    rho:float=7.,           # the larger, the more steps near the data
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    rho: float = 7.0,
+) -> list[float]:
     """noise/signal to the power of 1/7 evenly spaced, between 80 and 0.002 at most
 
     Karras et al. 2022, eq. (5).
@@ -115,11 +102,8 @@ def karras_times(
 
 # %% ../nbs/12b_grids.ipynb #d0e531f4
 def reached(
-    done:Callable[[Tensor], Tensor], # rising function of lambda
-    want:Tensor,                     # values of it, shape (K,)
-    lo:float,                        # lambda below all that are sought
-    hi:float,                        # lambda above all that are sought
-) -> Tensor: # lambda, shape (K,)
+    done: Callable[[Tensor], Tensor], want: Tensor, lo: float, hi: float,
+) -> Tensor:
     """Where a rising function has the values wanted, by bisection
 
     Arguments:
@@ -137,12 +121,9 @@ def reached(
     return high
 
 def spread(
-    sched:Schedule,                  # T steps
-    n:int,                           # number of steps
-    done:Callable[[Tensor], Tensor], # share of the way behind lambda, 1 at infinity
-    start:float|None=None,           # first time; None for T
-    end:float=0,                     # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, done: Callable[[Tensor], Tensor],
+    start: float | None = None, end: float = 0,
+) -> list[float]:
     """The grid whose steps each do an equal part of the way; from 1 at least into 0
 
     Arguments:
@@ -164,9 +145,7 @@ def spread(
     return real_times(sched, 2 * lam, n, start, end)
 
 # %% ../nbs/12b_grids.ipynb #371a4485
-def mean_angle(
-    lam:Tensor, # log(signal/noise), float64
-) -> Tensor: # from 0 to 1, in quarter turns
+def mean_angle(lam: Tensor) -> Tensor:
     """How far data with details of all sizes up to 1 have turned from noise to data
 
     $\\frac{2}{\\pi} \\int_0^1 \\arctan(q\\, e^\\lambda)\\, dq$ in closed form.
@@ -180,11 +159,8 @@ def mean_angle(
 
 @grid
 def angle_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Equal turns of the mean angle between noise and data: for few calls of UniPC
 
     Arguments:
@@ -198,10 +174,7 @@ def angle_times(
 
 # %% ../nbs/12b_grids.ipynb #9ebb78c6
 @functools.cache
-def balance(
-    small:float, # size of the smallest details
-    large:float, # size of the largest
-) -> tuple[Tensor, Tensor]: # lambda on a fine grid, and the share of the way behind it
+def balance(small: float, large: float) -> tuple[Tensor, Tensor]:
     """The way of equal errors, integrated numerically
 
     Arguments:
@@ -219,13 +192,9 @@ def balance(
 
 @grid
 def balanced_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    small:float=0.135,      # smallest details that matter, in standard deviations
-    large:float=2.72,       # size of the largest
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    small: float = 0.135, large: float = 2.72,
+) -> list[float]:
     """Equal errors of a second-order solver in all steps, for details of many sizes
 
     For few calls of DPM-Solver++.
@@ -254,13 +223,9 @@ def balanced_times(
 # %% ../nbs/12b_grids.ipynb #visible-grid
 @grid
 def visible_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    lo:float=-6.,           # log-SNR where data differ: - log of their squared distance
-    hi:float=6.,            # log-SNR above which nothing is left to be seen
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    lo: float = -6.0, hi: float = 6.0,
+) -> list[float]:
     """Evenly spaced in log-SNR where pictures are decided, then 0
 
     For few calls of stochastic solvers.

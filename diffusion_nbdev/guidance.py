@@ -22,9 +22,7 @@ from .schedules import PREDS, Schedule, like, x0_from
 
 # %% ../nbs/04b_guidance.ipynb #guidance-evaluating
 @contextlib.contextmanager
-def evaluating(
-    net:Callable|None, # a module, or anything else, which is left alone
-) -> Iterator[None]:
+def evaluating(net: Callable | None) -> Iterator[None]:
     """The net in evaluation mode inside the block; one that was training goes on with it
 
     Arguments:
@@ -41,10 +39,8 @@ def evaluating(
 
 # %% ../nbs/04b_guidance.ipynb #guidance-threshold
 def threshold(
-    x0:Tensor,                  # estimates, shape (B, *)
-    clip:float|tuple|None=None, # c for [-c, c], or (lo, hi); None for no bound
-    quantile:float|None=None,   # of |x0|: cut there if above clip, and shrink to clip
-) -> Tensor: # shape (B, *)
+    x0: Tensor, clip: float | tuple | None = None, quantile: float | None = None,
+) -> Tensor:
     """Estimates of clean data brought to where data can be
 
     With a quantile: dynamic thresholding, section 2.3 of Saharia et al. 2022.
@@ -66,9 +62,7 @@ def threshold(
     return x0.clamp(-high, high) * (clip / high)
 
 # %% ../nbs/04b_guidance.ipynb #guidance-bounded
-def calls_of(
-    f:Callable, # a denoiser
-) -> int:
+def calls_of(f: Callable) -> int:
     """Network calls of a denoiser's last answer; 1 unless it says something else
 
     Arguments:
@@ -77,10 +71,8 @@ def calls_of(
     return getattr(f, 'calls', 1)
 
 def bounded(
-    f:Callable,                 # denoiser f(xt, t) -> x0_hat
-    clip:float|tuple|None=None, # see `threshold`
-    quantile:float|None=None,   # see `threshold`
-) -> Callable: # a denoiser
+    f: Callable, clip: float | tuple | None = None, quantile: float | None = None,
+) -> Callable:
     """A denoiser whose estimates are brought to where data can be
 
     Arguments:
@@ -97,12 +89,7 @@ def bounded(
     return inside
 
 # %% ../nbs/04b_guidance.ipynb #ask-net
-def ask(
-    net:Callable,     # net(xt, t, c) -> out
-    xt:Tensor,        # states, shape (B, *)
-    t:float|Tensor,   # a time for all, or times of shape (1,) or (B,)
-    c:Tensor|None,    # labels, long (B,), or None
-) -> Tensor: # the net's answer, in the states' type
+def ask(net: Callable, xt: Tensor, t: float | Tensor, c: Tensor | None) -> Tensor:
     """A net's answer to states in a type finer than its own
 
     Arguments:
@@ -121,13 +108,9 @@ def ask(
     return net(xt.to(own), t.to(xt.device), c).to(xt.dtype)
 
 def estimate(
-    net:Callable,     # net(xt, t, c) -> out
-    sched:Schedule,   # T steps
-    pred:str,         # what the net predicts: a key of PREDS
-    xt:Tensor,        # states, shape (B, *)
-    t:float|Tensor,   # as for `ask`
-    c:Tensor|None,    # labels, long (B,); a net that knows none is not told
-) -> Tensor: # x0_hat, shape (B, *)
+    net: Callable, sched: Schedule, pred: str, xt: Tensor, t: float | Tensor,
+    c: Tensor | None,
+) -> Tensor:
     """The clean data that a net's answer implies, asked in evaluation mode
 
     Arguments:
@@ -143,9 +126,7 @@ def estimate(
         return x0_from(sched, xt, ask(net, xt, t, known(net, c)), t, pred)
 
 # %% ../nbs/04b_guidance.ipynb #guidance-guided
-def somewhere(
-    inside:bool|Tensor, # of one time, or of several
-) -> bool:
+def somewhere(inside: bool | Tensor) -> bool:
     """Is any time inside? Times on another device count as inside: a look is a wait
 
     Arguments:
@@ -155,9 +136,7 @@ def somewhere(
         return inside
     return inside.device.type != 'cpu' or bool(inside.any())
 
-def sample_std(
-    x:Tensor, # shape (B, *)
-) -> Tensor: # broadcastable over (B, *)
+def sample_std(x: Tensor) -> Tensor:
     """Standard deviation of each sample
 
     Arguments:
@@ -168,13 +147,9 @@ def sample_std(
 
 # %% ../nbs/04b_guidance.ipynb #guided-cell
 def guided(
-    f:Callable,               # the denoiser to be guided, f(xt, t) -> x0_hat
-    away:Callable,            # the denoiser to be guided away from
-    w:float,                  # weight, 0 = none
-    interval:tuple|None=None, # guide only at times from interval[0] to interval[1]
-    rescale:float=0.,         # share that gets the standard deviation of f's estimate
-    both:Callable|None=None,  # both(xt, t) -> (f's, away's); None: one, then the other
-) -> Callable: # a denoiser
+    f: Callable, away: Callable, w: float, interval: tuple | None = None,
+    rescale: float = 0.0, both: Callable | None = None,
+) -> Callable:
     """Away from a worse denoiser: $\\hat x_0 + w (\\hat x_0 - \\hat x_0')$
 
     Arguments:
@@ -243,10 +218,7 @@ def check_guidance(
         raise ValueError(f'interval = {(lo, hi)}: {rule}')
 
 # %% ../nbs/04b_guidance.ipynb #guidance-labels
-def label_source(
-    net:Callable,      # which may know how many classes there are
-    c:int|Tensor|None, # class label(s); -1 is the null label
-) -> Callable: # own(xt) -> long (B,) on xt's device, or None
+def label_source(net: Callable, c: int | Tensor | None) -> Callable:
     """One label for each state, or a ValueError for labels that do not fit
 
     Arguments:
@@ -271,11 +243,8 @@ def label_source(
 
 # %% ../nbs/04b_guidance.ipynb #labelled-and-not-cell
 def labelled_and_not(
-    net:Callable,   # net(xt, t, c) -> out
-    sched:Schedule, # T steps
-    pred:str,       # what the net predicts: a key of PREDS
-    own:Callable,   # own(xt) -> labels, see `label_source`
-) -> Callable: # (xt, t) -> two estimates x0_hat
+    net: Callable, sched: Schedule, pred: str, own: Callable,
+) -> Callable:
     """Estimates with labels and with the null label, from one call of twice the batch
 
     Arguments:
@@ -294,17 +263,10 @@ def labelled_and_not(
 
 # %% ../nbs/04b_guidance.ipynb #507516a7
 def denoiser(
-    net:Callable,               # net(xt, t, c) -> out
-    sched:Schedule,             # T steps
-    pred:str='v',               # what the net predicts: a key of PREDS
-    c:int|Tensor|None=None,     # class label(s); -1 is the null label
-    w:float=0.,                 # guidance weight, 0 = none
-    clip:float|tuple|None=None, # bound of x0_hat, see `threshold`
-    quantile:float|None=None,   # dynamic thresholding, see `threshold`
-    interval:tuple|None=None,   # guide only at times from interval[0] to interval[1]
-    rescale:float=0.,           # share that gets the unguided standard deviation
-    guide:Callable|None=None,   # a weaker net, in the place of the null label
-) -> Callable: # f(xt, t) -> x0_hat; f.calls: network calls of an answer
+    net: Callable, sched: Schedule, pred: str = 'v', c: int | Tensor | None = None,
+    w: float = 0.0, clip: float | tuple | None = None, quantile: float | None = None,
+    interval: tuple | None = None, rescale: float = 0.0, guide: Callable | None = None,
+) -> Callable:
     """A function from states to estimates of the clean data, from any net
 
     Gradients pass through it. `f.calls` counts the network calls of the last answer,

@@ -25,12 +25,7 @@ from .metrics import not_finite, point_sets, spread
 from .recipes import build, recorded
 
 # %% ../nbs/06b_judge.ipynb #febcdcd9
-def digit_layer(
-    c_in:int,     # channels that come in
-    c_out:int,    # channels that go out
-    side:int,     # of the kernel, pixels, odd
-    stride:int=1, # 2 halves the size, 1 keeps it
-) -> nn.Sequential:
+def digit_layer(c_in: int, c_out: int, side: int, stride: int = 1) -> nn.Sequential:
     """A convolution, scaled by the averages of its batch, then SiLU
 
     Arguments:
@@ -45,11 +40,8 @@ def digit_layer(
 @recorded
 class DigitNet(nn.Module):
     "A small classifier of images in [-1, 1], which are compared by its features"
-    def __init__(self,
-        n_classes:int=10,  # labels run from 0 to n_classes - 1
-        width:int=32,      # channels of the first layer
-        dim:int=64,        # features
-        dropout:float=0.3, # of the features, in training only
+    def __init__(
+        self, n_classes: int = 10, width: int = 32, dim: int = 64, dropout: float = 0.3,
     ):
         """
         Arguments:
@@ -77,9 +69,7 @@ class DigitNet(nn.Module):
         return self.head(self.features(x))
 
 # %% ../nbs/06b_judge.ipynb #efcf1b29
-def check_digits(
-    x:Tensor, # images, shape (n, 1, 28, 28), in [0, 1]
-) -> Tensor: # the same as float32 on the CPU
+def check_digits(x: Tensor) -> Tensor:
     """One-channel images in the data's units, or a ValueError that says what is wrong
 
     Arguments:
@@ -103,11 +93,7 @@ def check_digits(
     return x.cpu().float()
 
 # %% ../nbs/06b_judge.ipynb #06b-features
-def digit_features(
-    net:DigitNet,       # or another with features(x), for images in [-1, 1]
-    x:Tensor,           # images in [0, 1], shape (n, 1, 28, 28)
-    batch_size:int=500, # images at a time
-) -> Tensor: # shape (n, dim), float32, on the CPU
+def digit_features(net: DigitNet, x: Tensor, batch_size: int = 500) -> Tensor:
     """Features of images, in evaluation mode, without gradients; checks the images
 
     Arguments:
@@ -129,11 +115,8 @@ def digit_features(
 
 # %% ../nbs/06b_judge.ipynb #4cd2f8b0
 def gauss_frechet(
-    mean_x:Tensor, # of the first distribution, shape (D,)
-    cov_x:Tensor,  # its covariance, shape (D, D)
-    mean_y:Tensor, # of the second
-    cov_y:Tensor,  # its covariance
-) -> float: # in squared units of the features
+    mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov_y: Tensor,
+) -> float:
     """Squared Fréchet distance of two Gaussians, Dowson and Landau 1982
 
     $|m_x - m_y|^2 + \\mathrm{tr}(C_x + C_y - 2 (C_x C_y)^{1/2})$
@@ -153,10 +136,7 @@ def gauss_frechet(
     squared = moved + cov_x.trace() + cov_y.trace() - 2 * cross
     return squared.clamp(min=0).item()
 
-def feature_sets(
-    x:Tensor, # features of the generated images, shape (n, D)
-    y:Tensor, # features of the real ones, shape (m, D)
-) -> tuple[Tensor, Tensor]: # both as float64 on the CPU
+def feature_sets(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Two sets of at least two points each, or a ValueError
 
     Arguments:
@@ -170,10 +150,7 @@ def feature_sets(
     return x, y
 
 # %% ../nbs/06b_judge.ipynb #06b-frechet
-def frechet(
-    x:Tensor, # features of the generated images, shape (n, D)
-    y:Tensor, # features of the real ones, shape (m, D)
-) -> float: # in squared units of the features
+def frechet(x: Tensor, y: Tensor) -> float:
     """Squared Fréchet distance of two sets, taken as Gaussians, Heusel et al. 2017
 
     Arguments:
@@ -186,9 +163,7 @@ def frechet(
     return gauss_frechet(x.mean(0), cov_x, y.mean(0), cov_y)
 
 # %% ../nbs/06b_judge.ipynb #ef5da99c
-def block_rows(
-    y:Tensor, # points, shape (m, D)
-) -> int:
+def block_rows(y: Tensor) -> int:
     """How many points are compared with all of y at a time: blocks of 8 MB
 
     Arguments:
@@ -196,10 +171,7 @@ def block_rows(
     """
     return max(1, 1_000_000 // len(y))
 
-def sum_of_kernels(
-    dots:Tensor, # scalar products x . y, any shape; overwritten
-    D:int,       # dimensions
-) -> float:
+def sum_of_kernels(dots: Tensor, D: int) -> float:
     """Sum of the kernel $(x \\cdot y / D + 1)^3$
 
     Arguments:
@@ -209,10 +181,7 @@ def sum_of_kernels(
     # in place it is three times as fast
     return dots.div_(D).add_(1).pow_(3).sum().item()
 
-def mean_kernel(
-    x:Tensor,           # points, shape (n, D), float64
-    y:Tensor|None=None, # points, shape (m, D); None: x, no point paired with itself
-) -> float:
+def mean_kernel(x: Tensor, y: Tensor | None = None) -> float:
     """Mean of the kernel $(x_i \\cdot y_j / D + 1)^3$ over pairs, in blocks
 
     Arguments:
@@ -227,11 +196,7 @@ def mean_kernel(
     own = sum_of_kernels(x.square().sum(1), D)
     return (total - own) / (len(x) * (len(x) - 1))
 
-def kid(
-    x:Tensor,           # features of the generated images, shape (n, D)
-    y:Tensor,           # features of the real ones, shape (m, D)
-    yy:float|None=None, # `mean_kernel(y, y)`, if known
-) -> float: # unbiased, so it may be negative
+def kid(x: Tensor, y: Tensor, yy: float | None = None) -> float:
     """Kernel distance: the unbiased squared MMD with a cubic kernel
 
     Bińkowski et al. 2018. ValueError for sets that can't be compared.
@@ -248,10 +213,7 @@ def kid(
     return mean_kernel(x) + yy - 2 * mean_kernel(x, y)
 
 # %% ../nbs/06b_judge.ipynb #04a36ed3
-def radii(
-    x:Tensor, # points, shape (n, D), float64
-    k:int=3,  # which neighbour
-) -> Tensor: # shape (n,)
+def radii(x: Tensor, k: int = 3) -> Tensor:
     """Distance of each point to its k-th nearest neighbour in the set
 
     Arguments:
@@ -270,10 +232,7 @@ def radii(
 
 # %% ../nbs/06b_judge.ipynb #06b-precision
 def precision_recall(
-    x:Tensor,            # features of the generated images, shape (n, D)
-    y:Tensor,            # features of the real ones, shape (m, D)
-    k:int=3,             # neighbours
-    ry:Tensor|None=None, # `radii(y, k)`, if known
+    x: Tensor, y: Tensor, k: int = 3, ry: Tensor | None = None,
 ) -> tuple[float, float]:
     """Shares of x in the balls of y, and of y in those of x, Kynkäänniemi et al. 2019
 
@@ -298,11 +257,7 @@ def precision_recall(
     return inside / len(x), reached.double().mean().item()
 
 # %% ../nbs/06b_judge.ipynb #06b-separate
-def separate_sets(
-    x:Tensor,   # held-out points, shape (h, D)
-    n:int,      # points in each set
-    seed:int=0, # of the choice
-) -> list[Tensor]: # each of shape (n, D)
+def separate_sets(x: Tensor, n: int, seed: int = 0) -> list[Tensor]:
     """Up to 8 sets of n points, none in two of them; ValueError if there are too few
 
     Arguments:
@@ -318,10 +273,7 @@ def separate_sets(
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     return [x[rows] for rows in order.split(n)[:min(8, len(x) // n)]]
 
-def class_distance(
-    said:Tensor,   # classes that images are read as, shape (n,)
-    counts:Tensor, # training images of each class, shape (n_classes,)
-) -> float: # from 0 to 2
+def class_distance(said: Tensor, counts: Tensor) -> float:
     """Sum over classes of |share of these images - share of the training images|
 
     Arguments:
@@ -386,11 +338,7 @@ class Extractor:
 DIGITS = WEIGHTS/'digit_classifier.safetensors'
 KEPT = 'test', 'test_labels', 'held_out', 'held_out_labels', 'counts'
 
-def from_tensors(
-    net:DigitNet,                 # a classifier without its weights
-    tensors:Mapping[str, Tensor], # its weights as "net. ...", and those of KEPT
-    card:dict,                    # where they come from
-) -> Extractor:
+def from_tensors(net: DigitNet, tensors: Mapping[str, Tensor], card: dict) -> Extractor:
     """A judge put together from what a file keeps of it
 
     Arguments:
@@ -405,9 +353,7 @@ def from_tensors(
     return Extractor(net.eval(), *kept, card=card)
 
 @functools.cache
-def load_extractor(
-    path:str|Path=DIGITS, # a file written by tools/ship.py
-) -> Extractor:
+def load_extractor(path: str | Path = DIGITS) -> Extractor:
     """Classifier and reference features from their file, checked against its card
 
     OSError if the file can't be read, ValueError if it isn't what its card says.
@@ -427,11 +373,7 @@ LABELS = dict( # what to say of wrong ones
     shape='labels c have shape {shape}: must be ({B},), one for each image, '
           'or one for all')
 
-def digit_labels(
-    c:int|Tensor|list[int], # labels, or one for all
-    n:int,                  # images
-    n_classes:int=10,       # labels run from 0 to n_classes - 1
-) -> Tensor: # long, on the CPU, shape (n,)
+def digit_labels(c: int | Tensor | list[int], n: int, n_classes: int = 10) -> Tensor:
     """One label an image, or a ValueError
 
     Arguments:
@@ -445,9 +387,8 @@ def digit_labels(
 
 # %% ../nbs/06b_judge.ipynb #f55ca503
 def beside_real(
-    found:Mapping[str, float],      # metric -> its value, of generated images
-    real:Mapping[str, list[float]], # metric -> values of real ones
-) -> dict[str, float|None]:
+    found: Mapping[str, float], real: Mapping[str, list[float]],
+) -> dict[str, float | None]:
     """Each metric with the mean and the spread of what real images score
 
     Arguments:
@@ -465,11 +406,9 @@ def beside_real(
 
 # %% ../nbs/06b_judge.ipynb #06b-score
 def score_images(
-    x:Tensor,                         # generated, in [0, 1], shape (n, 1, 28, 28)
-    c:int|Tensor|list[int]|None=None, # classes asked for, or one for all; or none
-    extractor:Extractor|None=None,    # None: the shipped one
-    seed:int=0,                       # chooses the real images of the floor
-) -> dict: # plain numbers, ready for JSON
+    x: Tensor, c: int | Tensor | list[int] | None = None,
+    extractor: Extractor | None = None, seed: int = 0,
+) -> dict:
     """Generated against real test images, each metric beside what real images score
 
     Arguments:

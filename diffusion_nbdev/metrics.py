@@ -20,9 +20,7 @@ from torch import Tensor
 from .checks import choose, in_range
 
 # %% ../nbs/06_metrics.ipynb #ab3d1c32
-def not_finite(
-    x:Tensor, # points or images, shape (n, *)
-) -> int:
+def not_finite(x: Tensor) -> int:
     """How many of n points have a NaN or an infinity among their numbers
 
     Arguments:
@@ -30,10 +28,7 @@ def not_finite(
     """
     return len(x) - int(x.isfinite().flatten(1).all(1).sum())
 
-def point_set(
-    x:Tensor, # points, shape (n, *)
-    name:str, # what a message calls them
-) -> Tensor: # the same as float64 on the CPU
+def point_set(x: Tensor, name: str) -> Tensor:
     """One set made ready to be compared, or a ValueError that says what is wrong with it
 
     Arguments:
@@ -54,10 +49,7 @@ def point_set(
     return x.cpu().double()
 
 # %% ../nbs/06_metrics.ipynb #06-point-sets
-def point_sets(
-    x:Tensor, # first set, shape (n, *)
-    y:Tensor, # second set, shape (m, *): the same axes behind the first
-) -> tuple[Tensor, Tensor]: # both as float64 rows on the CPU, shapes (n, D) and (m, D)
+def point_sets(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Two sets made ready to be compared, or a ValueError that says what is wrong
 
     Arguments:
@@ -72,9 +64,7 @@ def point_sets(
     return x.flatten(1), y.flatten(1)
 
 # %% ../nbs/06_metrics.ipynb #28cefb01
-def ordered(
-    x:Tensor, # values, shape (*, n)
-) -> Tensor: # the same along the last axis, from the smallest to the largest, float64
+def ordered(x: Tensor) -> Tensor:
     """The quantile function of a sample: a staircase with steps of width 1/n
 
     Arguments:
@@ -84,10 +74,7 @@ def ordered(
     # NumPy sorts three times as fast as torch
     return torch.from_numpy(np.sort(x.double().numpy(), axis=-1))
 
-def w2_squared(
-    x:Tensor, # values of the first distribution(s), shape (*, n)
-    y:Tensor, # values of the second, shape (*, m)
-) -> Tensor: # shape (*), float64
+def w2_squared(x: Tensor, y: Tensor) -> Tensor:
     """Squared 2-Wasserstein distance on the line, exact for any n and m
 
     It is $\\int_0^1 (F^{-1}(u) - G^{-1}(u))^2 du$ of the two quantile functions.
@@ -108,11 +95,7 @@ def w2_squared(
     return (gap.square() * width).sum(-1) / (n * m)
 
 # %% ../nbs/06_metrics.ipynb #e05c0581
-def directions(
-    D:int,      # dimensions
-    n_proj:int, # how many
-    seed:int=0, # the same seed gives the same directions
-) -> Tensor: # unit vectors, shape (n_proj, D), float64
+def directions(D: int, n_proj: int, seed: int = 0) -> Tensor:
     """Directions drawn evenly from the unit sphere
 
     Arguments:
@@ -125,12 +108,7 @@ def directions(
     g = torch.randn(n_proj, D, dtype=torch.float64, generator=generator)
     return g / g.norm(dim=1, keepdim=True)
 
-def sliced_w2(
-    x:Tensor,       # first set of points, shape (n, *)
-    y:Tensor,       # second set, shape (m, *)
-    n_proj:int=256, # number of random directions
-    seed:int=0,     # of the directions
-) -> float: # in the units of the points
+def sliced_w2(x: Tensor, y: Tensor, n_proj: int = 256, seed: int = 0) -> float:
     """Sliced 2-Wasserstein distance: root of the mean over directions of squared 1-D W2
 
     Rabin et al. 2012. ValueError for sets that can't be compared.
@@ -153,10 +131,7 @@ def sliced_w2(
     return math.sqrt(total / n_proj)
 
 # %% ../nbs/06_metrics.ipynb #dbd342c5
-def sum_of_distances(
-    x:Tensor, # points, shape (n, D)
-    y:Tensor, # points, shape (m, D)
-) -> float:
+def sum_of_distances(x: Tensor, y: Tensor) -> float:
     """Sum of |x_i - y_j| over all pairs
 
     Arguments:
@@ -168,10 +143,7 @@ def sum_of_distances(
     mode = 'donot_use_mm_for_euclid_dist' if exact else 'use_mm_for_euclid_dist'
     return torch.cdist(x, y, compute_mode=mode).sum().item()
 
-def mean_distance(
-    x:Tensor, # points, shape (n, D), float64
-    y:Tensor, # points, shape (m, D), float64
-) -> float:
+def mean_distance(x: Tensor, y: Tensor) -> float:
     """Mean of |x_i - y_j| over all pairs, in blocks of bounded memory
 
     Arguments:
@@ -188,10 +160,7 @@ def mean_distance(
     return total / (len(x) * len(y))
 
 # %% ../nbs/06_metrics.ipynb #06-energy
-def energy_distance(
-    x:Tensor, # first set of points, shape (n, *)
-    y:Tensor, # second set, shape (m, *)
-) -> float: # in the root of the units of the points
+def energy_distance(x: Tensor, y: Tensor) -> float:
     """Energy distance $\\sqrt{2 E|X-Y| - E|X-X'| - E|Y-Y'|}$, Székely and Rizzo 2013
 
     Over all pairs (V-statistic). ValueError for sets that can't be compared.
@@ -212,10 +181,7 @@ def energy_distance(
 Metric = Callable[..., float] # metric(x, y, **options)
 METRICS:dict[str, Metric] = dict(sliced_w2=sliced_w2, energy=energy_distance)
 
-def with_options(
-    metric:str|Metric, # a key of METRICS, or a function of two sets
-    options:dict,      # those that are given
-) -> tuple[str, Metric, dict]: # name, function, and every option with its value
+def with_options(metric: str | Metric, options: dict) -> tuple[str, Metric, dict]:
     """A metric by its name, with all its options; ValueError for a name unknown to it
 
     Arguments:
@@ -238,9 +204,7 @@ def with_options(
     return name, f, {**known, **options}
 
 # %% ../nbs/06_metrics.ipynb #06-spread
-def rms(
-    draws:Sequence[float], # distances
-) -> float:
+def rms(draws: Sequence[float]) -> float:
     """Root mean square
 
     Arguments:
@@ -248,9 +212,7 @@ def rms(
     """
     return math.sqrt(sum(d * d for d in draws) / len(draws))
 
-def spread(
-    draws:Sequence[float], # distances
-) -> float|None: # None of a single draw: JSON has no NaN
+def spread(draws: Sequence[float]) -> float | None:
     """Standard deviation of a single draw
 
     Arguments:
@@ -289,12 +251,7 @@ class Floor:
 # %% ../nbs/06_metrics.ipynb #af1b9e9a
 Draw = Callable[[int, int], Tensor] # draw(n, seed) -> n points
 
-def drawn_points(
-    draw:Draw, # where they come from
-    n:int,     # how many
-    seed:int,
-    what:str,  # what a message calls `draw`
-) -> Tensor: # shape (n, *)
+def drawn_points(draw: Draw, n: int, seed: int, what: str) -> Tensor:
     """`draw(n, seed)`, or a ValueError if that isn't n points
 
     Arguments:
@@ -311,12 +268,7 @@ def drawn_points(
 
 # %% ../nbs/06_metrics.ipynb #06-floor-of
 def floor_of(
-    metric:str|Metric, # a key of METRICS, or a function (x, y) -> float
-    draw:Draw,         # points of real data; independent for different seeds
-    n:int,             # points in each set
-    pairs:int=8,       # independent pairs
-    seed:int=0,        # the pairs use the seeds seed ... seed + 2 pairs - 1
-    **options,         # passed to the metric
+    metric: str | Metric, draw: Draw, n: int, pairs: int = 8, seed: int = 0, **options,
 ) -> Floor:
     """Distance of real data from themselves: root mean square over independent pairs
 
@@ -342,10 +294,7 @@ def floor_of(
     return Floor(name, options, n, tuple(draws))
 
 # %% ../nbs/06_metrics.ipynb #06-excess
-def excess(
-    value:float,       # a distance between generated and real points
-    floor:float|Floor, # that between real and real, at the same number of points
-) -> float:
+def excess(value: float, floor: float | Floor) -> float:
     """What is left of a distance when the floor is taken out
 
     $\\sqrt{\\max(0, \\mathrm{value}^2 - \\mathrm{floor}^2)}$
@@ -360,16 +309,10 @@ def excess(
 
 # %% ../nbs/06_metrics.ipynb #e1066d05
 def score_points(
-    generate:Draw,                  # generate(n, seed) -> n generated points
-    draw:Draw,                      # draw(n, seed) -> n points of real data
-    n:int,                          # points on each side
-    metric:str|Metric='sliced_w2',  # a key of METRICS, or a function (x, y) -> float
-    seeds:int=3,                    # generated sets, each against its own real points
-    pairs:int=8,                    # pairs of real sets for the floor
-    seed:int=0,                     # the first seed
-    floor:Floor|None=None,          # measured before: same metric, options and n
-    **options,                      # passed to the metric
-) -> dict: # plain numbers, ready for JSON: value, spread, floor, excess, and how made
+    generate: Draw, draw: Draw, n: int, metric: str | Metric = 'sliced_w2',
+    seeds: int = 3, pairs: int = 8, seed: int = 0, floor: Floor | None = None,
+    **options,
+) -> dict:
     """Generated against real points: the distance, its floor and the excess over it
 
     Arguments:

@@ -20,12 +20,9 @@ from .tables import float64, time_tensor
 
 # %% ../nbs/80d_mixtures.ipynb #0e28eadb
 def checked_numbers(
-    x:Tensor|list|float,          # numbers
-    name:str,                     # what the reader calls them
-    shapes:list[tuple[int, ...]], # shapes they may have
-    least:float=-math.inf,        # no number may be below it
-    above:bool=False,             # must they be above it?
-) -> Tensor: # float64
+    x: Tensor | list | float, name: str, shapes: list[tuple[int, ...]],
+    least: float = -math.inf, above: bool = False,
+) -> Tensor:
     """Finite numbers in a range, or a ValueError that names the first that is not
 
     Arguments:
@@ -47,9 +44,7 @@ def checked_numbers(
         raise ValueError(f'{name} holds {x[bad][0].item():g}: must be {rule}')
     return x
 
-def checked_means(
-    means:Tensor|list, # centres, shape (K, *)
-) -> Tensor: # float64
+def checked_means(means: Tensor | list) -> Tensor:
     """The centres of the components, or a ValueError
 
     Arguments:
@@ -65,10 +60,7 @@ def checked_means(
     return means
 
 # %% ../nbs/80d_mixtures.ipynb #oracles-labels
-def component_labels(
-    labels:Tensor|list|None, # classes of the components, or None
-    K:int,                   # number of components
-) -> Tensor: # long (K,), -1 everywhere if there are no classes
+def component_labels(labels: Tensor | list | None, K: int) -> Tensor:
     """Classes 0 .. n_classes-1, each at least once, or a ValueError
 
     Arguments:
@@ -98,11 +90,7 @@ class Components(NamedTuple):
     labels: Tensor      # classes, long (K,), -1 where there are none
 
 def components_on(
-    means:Tensor,        # centres, float64 (K, *)
-    stds:Tensor,         # standard deviations, float64 (K,)
-    weights:Tensor,      # shares, float64 (K,)
-    labels:Tensor,       # classes, long (K,), -1 where there are none
-    device:torch.device, # where they are wanted
+    means: Tensor, stds: Tensor, weights: Tensor, labels: Tensor, device: torch.device,
 ) -> Components:
     """The components of a mixture on a device, one variance for all if they are alike
 
@@ -120,12 +108,7 @@ def components_on(
     return Components(*(a.to(device) for a in parts))
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-draw
-def draw_components(
-    weights:Tensor, # shares, float64 (K,)
-    labels:Tensor,  # classes, long (K,)
-    u:Tensor,       # uniform numbers in [0, 1), float64 (n,)
-    c:Tensor,       # class of each, long (n,); -1: all classes
-) -> Tensor: # numbers of components, long (n,)
+def draw_components(weights: Tensor, labels: Tensor, u: Tensor, c: Tensor) -> Tensor:
     """A component for each uniform number, by their weights within the class
 
     Arguments:
@@ -146,10 +129,7 @@ def draw_components(
     return k
 
 # %% ../nbs/80d_mixtures.ipynb #oracles-arguments
-def state_rows(
-    xt:Tensor,             # states, shape (B, *)
-    shape:tuple[int, ...], # of one state, (*)
-) -> Tensor: # float64 (B, D); on the CPU where their device knows no float64
+def state_rows(xt: Tensor, shape: tuple[int, ...]) -> Tensor:
     """States as rows, or a ValueError
 
     Arguments:
@@ -165,12 +145,7 @@ def state_rows(
     knows = finest(xt.device) is torch.float64
     return (xt if knows else xt.cpu()).double().flatten(1)
 
-def state_times(
-    T:int,               # the last time
-    t:float|Tensor,      # time(s) in 0..T
-    B:int,               # number of states
-    device:torch.device, # where the states are
-) -> Tensor: # one number, or (B,) on that device
+def state_times(T: int, t: float | Tensor, B: int, device: torch.device) -> Tensor:
     """The times of states, or a ValueError
 
     Arguments:
@@ -189,12 +164,7 @@ def state_times(
     return t if alone else t.to(device)
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-blocks
-def block_of(
-    a:Tensor,     # shape (B, ...)
-    i:int,        # first row of the block
-    n:int,        # number of rows
-    fill:float=0, # for rows that are not there
-) -> Tensor: # shape (n, ...)
+def block_of(a: Tensor, i: int, n: int, fill: float = 0) -> Tensor:
     """Rows i to i + n, the missing ones filled up
 
     Arguments:
@@ -207,11 +177,7 @@ def block_of(
     rows = a[i:i + n]
     return F.pad(rows, (0, 0) * (a.ndim - 1) + (0, n - len(rows)), value=fill)
 
-def column(
-    a:Tensor,            # one number, or one for each of n rows
-    n:int,               # number of rows
-    device:torch.device, # where they are
-) -> Tensor: # shape (n, 1)
+def column(a: Tensor, n: int, device: torch.device) -> Tensor:
     """A coefficient for each row; one number on the CPU is spread there without a copy
 
     Arguments:
@@ -225,10 +191,7 @@ def column(
     return a[:, None]
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-quadrature
-def legendre(
-    K:int,    # degree, at least 1
-    u:Tensor, # where, in (-1, 1)
-) -> tuple[Tensor, Tensor]:
+def legendre(K: int, u: Tensor) -> tuple[Tensor, Tensor]:
     """The Legendre polynomials of degree K and K - 1, by their recurrence
 
     Arguments:
@@ -240,9 +203,7 @@ def legendre(
         p, before = ((2 * j - 1) * u * p - (j - 1) * before) / j, p
     return p, before
 
-def gauss_legendre(
-    K:int, # number of nodes
-) -> tuple[Tensor, Tensor]: # nodes in (-1, 1) and their weights
+def gauss_legendre(K: int) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method
 
     Arguments:

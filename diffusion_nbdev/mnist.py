@@ -15,10 +15,7 @@ from .checks import in_range
 from .judge import digit_features, frechet, load_extractor
 
 # %% ../nbs/10_mnist.ipynb #78007284
-def multiply_adds(
-    net,         # net(xt, t, c)
-    side:int=28, # pixels of a side
-) -> int: # of convolutions and matrix products, for one image
+def multiply_adds(net, side: int = 28) -> int:
     """Work of one network call on one image, counted while it runs
 
     Arguments:
@@ -33,11 +30,7 @@ def multiply_adds(
 # %% ../nbs/10_mnist.ipynb #1eb5ae7e
 class SampleScores(L.Callback):
     "Scores of samples of the averaged weights, every few epochs; of MNIST alone"
-    def __init__(self,
-        every:int=5, # epochs between two measurements
-        num:int=500, # samples
-        n:int=20,    # steps of DDIM
-    ):
+    def __init__(self, every: int = 5, num: int = 500, n: int = 20):
         """
         Arguments:
             every: epochs between two measurements

@@ -63,11 +63,7 @@ class Units:
         return x * self.std + self.mean
 
 # %% ../nbs/07_model.ipynb #unit-images-cell
-def unit_images(
-    shape:list[int], # of one image: [C, H, W]
-    n_classes:int=0, # labels run from 0 to n_classes - 1; 0 for no labels
-    name:str='',     # of the data set
-) -> Units:
+def unit_images(shape: list[int], n_classes: int = 0, name: str = '') -> Units:
     """Units of images: [0, 1] outside, [-1, 1] inside
 
     Arguments:
@@ -79,11 +75,8 @@ def unit_images(
 
 # %% ../nbs/07_model.ipynb #90737f41
 def checked_parts(
-    net:nn.Module,    # net(xt, t, c) -> out
-    sched:Schedule,   # the schedule it is trained with
-    pred:str,         # what it predicts: a key of PREDS
-    data:Units|None,  # units of the data
-) -> Units: # of the data
+    net: nn.Module, sched: Schedule, pred: str, data: Units | None,
+) -> Units:
     """ValueError for parts of which no model can be made
 
     Arguments:
@@ -114,10 +107,7 @@ def seam(model:'Model') -> dict[str, Any]: # name in a message -> value
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
             'prediction': model.pred, 'schedule': model.sched.recipe}
 
-def guide_net(
-    model:'Model', # to be guided
-    guide:'Model', # a weaker model of the same data
-) -> nn.Module: # the guide's net
+def guide_net(model: 'Model', guide: 'Model') -> nn.Module:
     """The net of a guide, or a ValueError that says where the two don't fit
 
     Arguments:
@@ -138,10 +128,7 @@ def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
     return next(net.parameters(), torch.empty(0))
 
 def sample_count(
-    model:'Model',
-    num:int|None,      # asked for
-    x:Tensor|None,     # data to start from
-    start:float|None,  # the time to which they get noise
+    model: 'Model', num: int | None, x: Tensor | None, start: float | None,
 ) -> int:
     """How many samples: num, or as many as x has; ValueError for what does not fit
 
@@ -166,12 +153,8 @@ def sample_count(
 
 # %% ../nbs/07_model.ipynb #first-states-cell
 def first_states(
-    model:'Model',
-    noise:SeededNoise, # of these samples
-    num:int,           # how many
-    x:Tensor|None,     # their data, in the data's own units
-    start:float|None,  # the time to which they get noise
-) -> Tensor: # shape (num, *), at least float32, where the net is
+    model: 'Model', noise: SeededNoise, num: int, x: Tensor | None, start: float | None,
+) -> Tensor:
     """Noise, or x at time `start`; either way by the samples' own noise of step 0
 
     Arguments:
@@ -193,9 +176,7 @@ def first_states(
 
 # %% ../nbs/07_model.ipynb #model-steps
 def registered(
-    given:Callable|str,         # the thing itself, or its name
-    table:dict[str, Callable],  # SAMPLERS or GRIDS
-    what:str,                   # for messages
+    given: Callable | str, table: dict[str, Callable], what: str,
 ) -> Callable:
     """The thing of that name, from whatever chapter it comes
 
@@ -212,10 +193,9 @@ def registered(
     return choose(given, table, what)
 
 def step_options(
-    n:int|None=None,                          # steps; None: the sampler's own
-    times:Callable|str|list|Tensor|None=None, # a grid, its name, or times
-    start:float|None=None,                    # the first time; None for T
-) -> dict[str, Any]: # without those that are None
+    n: int | None = None, times: Callable | str | list | Tensor | None = None,
+    start: float | None = None,
+) -> dict[str, Any]:
     """How many steps and at what times, as a sampler takes them
 
     Arguments:
@@ -231,15 +211,9 @@ def step_options(
 
 # %% ../nbs/07_model.ipynb #model-draw
 def drawing(
-    model:'Model',
-    sampler:Callable,      # sampler(f, sched, x, noise=noise, **options)
-    denoise:Callable,      # denoise(c) -> a denoiser
-    num:int,               # how many samples in all
-    seed:int,              # of the noise
-    c:int|Tensor|list|None=None, # a class for all, or one a sample
-    x:Tensor|None=None,    # data of all samples, see `first_states`
-    **options,             # n, times, start, eta, ...: passed to the sampler
-) -> Callable: # draw(first, stop, seen): samples first ... stop - 1, on the CPU
+    model: 'Model', sampler: Callable, denoise: Callable, num: int, seed: int,
+    c: int | Tensor | list | None = None, x: Tensor | None = None, **options,
+) -> Callable:
     """Some of the samples, in the data's own units; seen(k) is told how many are done
 
     Arguments:
@@ -268,10 +242,7 @@ def drawing(
     return draw
 
 # %% ../nbs/07_model.ipynb #model-file
-def recipe_of(
-    made:nn.Module, # a net or a schedule
-    what:str,       # which of them, for the message
-) -> dict: # class_path and init_args
+def recipe_of(made: nn.Module, what: str) -> dict:
     """How it is made again, or a ValueError if it does not record it
 
     Arguments:
@@ -285,12 +256,7 @@ def recipe_of(
     why = 'does not record how it was made: decorate its class with @recorded'
     raise ValueError(f'{what} is a {type(made).__name__}, which {why}')
 
-def save_model(
-    model:'Model',
-    path:str|Path,   # where to, ending in .safetensors
-    half:bool=False, # numbers of 16 bits in the file?
-    **facts,         # what else the card shall say
-) -> dict: # the card as written
+def save_model(model: 'Model', path: str | Path, half: bool = False, **facts) -> dict:
     """Write net, schedule, parameterisation, units and card to one file
 
     Arguments:
@@ -312,11 +278,9 @@ def save_model(
 # %% ../nbs/07_model.ipynb #model-class
 class Model(nn.Module):
     "A net with all that is needed to sample from it: schedule, parameterisation, units"
-    def __init__(self,
-        net:nn.Module,        # net(xt, t, c) -> out
-        sched:Schedule,       # the schedule it is trained with
-        pred:str='v',         # what it predicts: a key of PREDS
-        data:Units|None=None, # units of the data
+    def __init__(
+        self, net: nn.Module, sched: Schedule, pred: str = 'v',
+        data: Units | None = None,
     ):
         """
         Arguments:
@@ -345,15 +309,12 @@ class Model(nn.Module):
         "Of the net; 0 if it knows none"
         return getattr(self.net, 'n_classes', 0)
 
-    def denoiser(self,
-        c:int|Tensor|None=None,     # class label(s); -1 is the null label
-        w:float=0.,                 # guidance weight, 0 = none
-        clip:float|tuple|Literal['data']|None='data', # of x0_hat; 'data': of the units
-        quantile:float|None=None,   # dynamic thresholding, see `threshold`
-        interval:tuple|None=None,   # guide only at times in this interval
-        rescale:float=0.,           # share that gets the unguided standard deviation
-        guide:'Model|None'=None,    # a weaker model to be guided away from
-    ) -> Callable: # f(xt, t) -> x0_hat
+    def denoiser(
+        self, c: int | Tensor | None = None, w: float = 0.0,
+        clip: float | tuple | Literal['data'] | None = 'data',
+        quantile: float | None = None, interval: tuple | None = None,
+        rescale: float = 0.0, guide: 'Model|None' = None,
+    ) -> Callable:
         """A denoiser of this model, for any sampler, see `denoiser`
 
         Arguments:
@@ -371,26 +332,16 @@ class Model(nn.Module):
         return denoiser(self.net, self.sched, self.pred, c, w, clip, quantile,
                         interval, rescale, weak)
 
-    def generate(self,
-        sampler:Callable|str=ddim,   # a sampler or its name
-        n:int|None=None,             # steps; None for the sampler's own default
-        num:int|None=None,           # how many samples; None for 1, or as many as x has
-        c:int|Tensor|list|None=None, # a class for all, or one a sample
-        w:float=0.,                  # guidance weight, 0 = none
-        seed:int=0,                  # sample i depends on this and on i alone
-        batch_size:int|None=None,    # samples at a time; None chooses
-        clip:float|tuple|Literal['data']|None='data', # see `Model.denoiser`
-        quantile:float|None=None,    # see `Model.denoiser`
-        interval:tuple|None=None,    # see `Model.denoiser`
-        rescale:float=0.,            # see `Model.denoiser`
-        guide:'Model|None'=None,     # see `Model.denoiser`
-        precision:str|None=None,     # 32, or bf16 where it is safe; None chooses
-        progress:bool=False,         # show a bar?
-        times:Callable|str|list|Tensor|None=None, # a time grid, its name, or times
-        x:Tensor|None=None,          # data to start from, (num, *), in their own units
-        start:float|None=None,       # the time, 1 to T, to which x gets noise
-        **options,                   # eta, ...: passed to the sampler
-    ) -> Tensor: # (num, *), on the CPU
+    def generate(
+        self, sampler: Callable | str = ddim, n: int | None = None,
+        num: int | None = None, c: int | Tensor | list | None = None, w: float = 0.0,
+        seed: int = 0, batch_size: int | None = None,
+        clip: float | tuple | Literal['data'] | None = 'data',
+        quantile: float | None = None, interval: tuple | None = None,
+        rescale: float = 0.0, guide: 'Model|None' = None, precision: str | None = None,
+        progress: bool = False, times: Callable | str | list | Tensor | None = None,
+        x: Tensor | None = None, start: float | None = None, **options,
+    ) -> Tensor:
         """Samples in the data's own units, from noise or from data with noise
 
         What they are: `sampler`, `n`, `times`, `num`, `seed`, and `options` of the
@@ -433,11 +384,7 @@ class Model(nn.Module):
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
 
-    def save(self,
-        path:str|Path,   # where to, ending in .safetensors
-        half:bool=False, # numbers of 16 bits in the file, of which `load` makes 32?
-        **facts,         # what else the card shall say: training, metrics, ...
-    ) -> Path: # the same path
+    def save(self, path: str | Path, half: bool = False, **facts) -> Path:
         """Write net, schedule, parameterisation, units and card to one file
 
         Arguments:
@@ -450,10 +397,7 @@ class Model(nn.Module):
         return Path(path)
 
 # %% ../nbs/07_model.ipynb #2402ac87
-def units_of(
-    card:dict,
-    path:str|Path, # for messages
-) -> Units:
+def units_of(card: dict, path: str | Path) -> Units:
     """The units that a card holds, or a ValueError
 
     Arguments:
@@ -466,10 +410,7 @@ def units_of(
 
 # %% ../nbs/07_model.ipynb #built-cell
 def built(
-    card:dict,
-    tensors:dict[str, Tensor], # whose sizes bound those of the net
-    path:str|Path,             # for messages
-    trust:bool=False,          # see `build`
+    card: dict, tensors: dict[str, Tensor], path: str | Path, trust: bool = False,
 ) -> tuple[nn.Module, Schedule]:
     """Net and schedule that a card describes, or a ValueError
 
@@ -491,10 +432,8 @@ def built(
 
 # %% ../nbs/07_model.ipynb #model-from-card
 def from_card(
-    tensors:dict[str, Tensor], # the net's weights by name
-    card:dict,                 # as `Model.save` writes it
-    path:str|Path='weights',   # for messages
-    trust:bool=False,          # let the card name any class that can be imported?
+    tensors: dict[str, Tensor], card: dict, path: str | Path = 'weights',
+    trust: bool = False,
 ) -> Model:
     """The model that a card describes, with these weights
 
@@ -515,10 +454,7 @@ def from_card(
     return model
 
 # %% ../nbs/07_model.ipynb #3f926f0f
-def load(
-    name:str|Path,    # a shipped name, a safetensors file, or a run's folder
-    trust:bool=False, # let the file's card name any class that can be imported?
-) -> Model: # in evaluation mode, on the CPU
+def load(name: str | Path, trust: bool = False) -> Model:
     """A model from its weights file; nothing in the file is executed
 
     Arguments:

@@ -32,12 +32,9 @@ class Mixture:
 
     Density, score and posterior variance of the noisy data at every time come with it.
     """
-    def __init__(self,
-        sched:Schedule,                # T steps
-        means:Tensor|list,             # centres of the K components, shape (K, *)
-        stds:Tensor|list|float=0.,     # standard deviations, one or (K,); 0 is a point
-        weights:Tensor|list|None=None, # shares, (K,), scaled to sum 1; None: equal
-        labels:Tensor|list|None=None,  # classes 0 .. n_classes-1, (K,), all of them
+    def __init__(
+        self, sched: Schedule, means: Tensor | list, stds: Tensor | list | float = 0.0,
+        weights: Tensor | list | None = None, labels: Tensor | list | None = None,
     ):
         """
         Arguments:
@@ -68,12 +65,10 @@ class Mixture:
                 self.means, self.stds, self.weights, self.labels, device)
         return self._there[device]
 
-    def sample(self,
-        n:int,                           # how many
-        seed:int=0,                      # equal seeds, equal samples
-        c:int|Tensor|None=None,          # class, or long (n,); -1 or None: all classes
-        dtype:torch.dtype=torch.float32, # drawn in float64, then cast
-    ) -> tuple[Tensor, Tensor]: # x0 (n, *) and labels, long (n,): -1 for none
+    def sample(
+        self, n: int, seed: int = 0, c: int | Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> tuple[Tensor, Tensor]:
         """Data: a component by its weight, then a Gaussian draw from it
 
         Arguments:
@@ -85,11 +80,9 @@ class Mixture:
         """
         return draw_from(self, n, seed, c, dtype)
 
-    def __call__(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # x0_hat, shape (B, *), in xt's dtype
+    def __call__(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
         """$E[x_0 | x_t]$, the best denoiser there is; at t = 0 it is x_t
 
         Arguments:
@@ -100,11 +93,9 @@ class Mixture:
         """
         return answered(self, posterior_mean, xt, t, c).reshape(xt.shape)
 
-    def log_density(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # natural logarithm, shape (B,), in xt's dtype
+    def log_density(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
         """$\\log p_t(x_t)$ of the marginal, or $\\log p_t(x_t | c)$
 
         Arguments:
@@ -115,11 +106,9 @@ class Mixture:
         """
         return log_density_of(self, xt, t, c)
 
-    def score(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
+    def score(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
         """$\\nabla \\log p_t(x_t)$
 
         Arguments:
@@ -131,11 +120,9 @@ class Mixture:
         check_density(self, t)
         return answered(self, mixture_score, xt, t, c).reshape(xt.shape)
 
-    def posterior_var(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
+    def posterior_var(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
         """$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know
 
         Arguments:
@@ -148,12 +135,8 @@ class Mixture:
 
 # %% ../nbs/02_oracles.ipynb #325285d3
 def draw_from(
-    mixture:Mixture,    # K components
-    n:int,              # how many
-    seed:int,           # equal seeds, equal samples
-    c:int|Tensor|None,  # class, or long (n,); -1 or None: all classes
-    dtype:torch.dtype,  # of the samples
-) -> tuple[Tensor, Tensor]: # x0 of shape (n, *) and labels, long (n,)
+    mixture: Mixture, n: int, seed: int, c: int | Tensor | None, dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
     """Data: a component by its weight, then a Gaussian draw from it
 
     Arguments:
@@ -174,10 +157,7 @@ def draw_from(
     return x0.to(dtype), mixture.labels[k]
 
 # %% ../nbs/02_oracles.ipynb #433563d2
-def steady_matmul(
-    a:Tensor, # shape (n, m)
-    b:Tensor, # shape (m, k)
-) -> Tensor: # shape (n, k)
+def steady_matmul(a: Tensor, b: Tensor) -> Tensor:
     """a @ b, so that the rounding of a row does not depend on the other rows
 
     Arguments:
@@ -188,11 +168,7 @@ def steady_matmul(
     k = b.shape[1]
     return (a @ F.pad(b, (0, -k % 16)))[:, :k]
 
-def distance2(
-    x:Tensor,      # shape (n, D)
-    signal:Tensor, # shape (n, 1)
-    means:Tensor,  # shape (K, D)
-) -> Tensor: # shape (n, K)
+def distance2(x: Tensor, signal: Tensor, means: Tensor) -> Tensor:
     """Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$
 
     Arguments:
@@ -228,12 +204,7 @@ class Evidence(NamedTuple):
     parts: Components # what they may come from
     logit: Tensor     # log(w_k N(x; signal mu_k, tau_k^2 I)), shape (n, K)
 
-def level_at(
-    sched:Schedule,   # T steps
-    t:Tensor,         # one time, or one for each of n states
-    parts:Components, # the mixture
-    n:int,            # number of states
-) -> Level:
+def level_at(sched: Schedule, t: Tensor, parts: Components, n: int) -> Level:
     """Coefficients at times t, and how far each component is spread by then
 
     Arguments:
@@ -250,12 +221,7 @@ def level_at(
     return Level(signal, noise, var_t, prior)
 
 # %% ../nbs/02_oracles.ipynb #oracles-evidence
-def evidence(
-    x:Tensor,         # n states as rows, float64 (n, D)
-    c:Tensor,         # their classes, long (n,); -1: all classes
-    level:Level,      # their times
-    parts:Components, # the mixture
-) -> Evidence:
+def evidence(x: Tensor, c: Tensor, level: Level, parts: Components) -> Evidence:
     """Bayes' rule before normalisation: prior times likelihood, as logarithms
 
     Arguments:
@@ -273,10 +239,7 @@ def evidence(
 
 # %% ../nbs/02_oracles.ipynb #oracles-blocks
 def blocks(
-    mixture:Mixture,   # K components
-    xt:Tensor,         # states, shape (B, *)
-    t:float|Tensor,    # time(s) in 0..T
-    c:int|Tensor|None, # class or classes
+    mixture: Mixture, xt: Tensor, t: float | Tensor, c: int | Tensor | None,
 ) -> Iterator[Evidence]:
     """The states in blocks of rows, whose number depends on the mixture alone
 
@@ -302,12 +265,9 @@ def blocks(
 
 # %% ../nbs/02_oracles.ipynb #oracles-answered
 def answered(
-    mixture:Mixture,                    # K components
-    answer:Callable[[Evidence], Tensor],# what is asked about n states: (n, ...)
-    xt:Tensor,                          # states, shape (B, *)
-    t:float|Tensor,                     # time(s) in 0..T
-    c:int|Tensor|None,                  # class or classes
-) -> Tensor: # shape (B, ...), in xt's dtype and on its device
+    mixture: Mixture, answer: Callable[[Evidence], Tensor], xt: Tensor,
+    t: float | Tensor, c: int | Tensor | None,
+) -> Tensor:
     """One answer for each state, whatever batch it is in
 
     Arguments:
@@ -325,10 +285,7 @@ def answered(
     return torch.cat(out).to(xt)
 
 # %% ../nbs/02_oracles.ipynb #3a190c28
-def share(
-    r:Tensor, # probabilities of the components, shape (n, K)
-    a:Tensor, # their factors, shape (n, K), or (n, 1) if they are equal
-) -> Tensor: # shape (n, 1)
+def share(r: Tensor, a: Tensor) -> Tensor:
     """$\\sum_k r_k a_k$
 
     Arguments:
@@ -338,11 +295,7 @@ def share(
     """
     return a if a.shape[1] == 1 else (r * a).sum(1, keepdim=True)
 
-def blend(
-    r:Tensor,     # probabilities of the components, shape (n, K)
-    a:Tensor,     # their factors, shape (n, K), or (n, 1) if they are equal
-    means:Tensor, # shape (K, D)
-) -> Tensor: # shape (n, D)
+def blend(r: Tensor, a: Tensor, means: Tensor) -> Tensor:
     """$\\sum_k r_k a_k \\mu_k$
 
     Arguments:
@@ -355,9 +308,7 @@ def blend(
         return a * steady_matmul(r, means)
     return steady_matmul(r * a, means)
 
-def posterior_mean(
-    block:Evidence, # n states
-) -> Tensor: # shape (n, D)
+def posterior_mean(block: Evidence) -> Tensor:
     """$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise
 
     Arguments:
@@ -372,9 +323,7 @@ def posterior_mean(
 
 # %% ../nbs/02_oracles.ipynb #5bf628b8
 def gaussian_oracle(
-    sched:Schedule,            # T steps
-    mean:Tensor|list|float=0., # a number (then D = 1) or shape (*)
-    std:float=1.,              # standard deviation, the same in every direction
+    sched: Schedule, mean: Tensor | list | float = 0.0, std: float = 1.0,
 ) -> Mixture:
     """The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one
 
@@ -387,10 +336,7 @@ def gaussian_oracle(
     return Mixture(sched, mean.reshape(1, *(mean.shape or (1,))), std)
 
 # %% ../nbs/02_oracles.ipynb #90facf2c
-def check_density(
-    mixture:Mixture, # K components
-    t:float|Tensor,  # time(s) in 0..T
-):
+def check_density(mixture: Mixture, t: float | Tensor):
     """A ValueError for points without noise, which have neither density nor score
 
     Arguments:
@@ -401,9 +347,7 @@ def check_density(
         rule = 'components of std 0 have no density without noise'
         raise ValueError(f'time t = 0: {rule}')
 
-def log_sum(
-    block:Evidence, # n states
-) -> Tensor: # shape (n,)
+def log_sum(block: Evidence) -> Tensor:
     """$\\log \\sum_k w_k N(x_t; \\ldots)$ over the components of the class
 
     Arguments:
@@ -413,11 +357,8 @@ def log_sum(
     return block.logit.logsumexp(1)
 
 def log_density_of(
-    mixture:Mixture,   # K components
-    xt:Tensor,         # states, shape (B, *)
-    t:float|Tensor,    # time(s) in 0..T
-    c:int|Tensor|None, # class or classes
-) -> Tensor: # shape (B,), in xt's dtype
+    mixture: Mixture, xt: Tensor, t: float | Tensor, c: int | Tensor | None,
+) -> Tensor:
     """The sum over the class, divided by the share of the class
 
     Arguments:
@@ -436,9 +377,7 @@ def log_density_of(
     c = label_tensor(c, mixture.n_classes, len(xt)).cpu()
     return log_p - log_share[c + 1].to(log_p)
 
-def mixture_score(
-    block:Evidence, # n states
-) -> Tensor: # shape (n, D)
+def mixture_score(block: Evidence) -> Tensor:
     """$\\nabla \\log p_t(x_t)$: a pull towards every component
 
     Arguments:
@@ -452,10 +391,7 @@ def mixture_score(
 
 # %% ../nbs/02_oracles.ipynb #7dfe8576
 def ring_mixture(
-    sched:Schedule,                # T steps
-    K:int=4,                       # how many Gaussians, each its own class
-    std:float=0.4,                 # of each, below 1
-    weights:Tensor|list|None=None, # their shares; equal if not given
+    sched: Schedule, K: int = 4, std: float = 0.4, weights: Tensor | list | None = None,
 ) -> Mixture:
     """K labelled Gaussians on a circle in the plane, of unit variance as a whole
 
@@ -473,9 +409,7 @@ def ring_mixture(
     return Mixture(sched, means, std, weights, torch.arange(K))
 
 # %% ../nbs/02_oracles.ipynb #58c6d3d7
-def posterior_variance(
-    block:Evidence, # n states
-) -> Tensor: # shape (n, D)
+def posterior_variance(block: Evidence) -> Tensor:
     """$\\mathrm{Var}[x_0 | x_t]$: within the components, and between their lines
 
     Arguments:
@@ -495,12 +429,8 @@ def posterior_variance(
 
 # %% ../nbs/02_oracles.ipynb #bc080334
 def swissroll_oracle(
-    sched:Schedule,            # T steps
-    noise:float=0.5,           # standard deviation around the curve, before scaling
-    scaling:float=0.15,        # factor on everything
-    K:int|None=None,           # components along the curve; None for enough of them
-    mean:Tensor|list|float=0., # the oracle works on (x - mean) / std: a number or (2,)
-    std:float=1.,              # one number, so that the components stay round
+    sched: Schedule, noise: float = 0.5, scaling: float = 0.15, K: int | None = None,
+    mean: Tensor | list | float = 0.0, std: float = 1.0,
 ) -> Mixture:
     """The Swiss roll of scikit-learn in the plane
 
@@ -528,9 +458,7 @@ def swissroll_oracle(
 
 # %% ../nbs/02_oracles.ipynb #ada70142
 def dataset_oracle(
-    sched:Schedule,               # T steps
-    points:Tensor|list,           # the data, shape (K, *)
-    labels:Tensor|list|None=None, # their classes, long (K,)
+    sched: Schedule, points: Tensor | list, labels: Tensor | list | None = None,
 ) -> Mixture:
     """The perfect denoiser of a finite data set: a weighted mean of the data
 
@@ -544,10 +472,7 @@ def dataset_oracle(
 # %% ../nbs/02_oracles.ipynb #5963b637
 class OracleNet(nn.Module):
     "A net without parameters that answers as a perfectly trained one would"
-    def __init__(self,
-        oracle:Mixture, # the data
-        pred:str='v',   # parameterisation of the answer: a key of PREDS
-    ):
+    def __init__(self, oracle: Mixture, pred: str = 'v'):
         """
         Arguments:
             oracle: the data
@@ -557,11 +482,9 @@ class OracleNet(nn.Module):
         choose(pred, PREDS, 'prediction')
         self.oracle, self.pred, self.n_classes = oracle, pred, oracle.n_classes
 
-    def forward(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
         """
         Arguments:
             xt: state at time t, shape (B, *)
@@ -583,10 +506,7 @@ class OracleNet(nn.Module):
         p, q = PREDS[self.pred](signal, noise)
         return (like(p, x) * x0_hat + like(q, x) * eps_hat).to(xt)
 
-def oracle_net(
-    oracle:Mixture, # the data
-    pred:str='v',   # parameterisation of the answer: a key of PREDS
-) -> OracleNet: # net(xt, t, c=None) -> out
+def oracle_net(oracle: Mixture, pred: str = 'v') -> OracleNet:
     """The oracle in the place of a network, to test all that is built around networks
 
     Arguments:

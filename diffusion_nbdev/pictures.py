@@ -31,9 +31,7 @@ from .model import unit_images
 SETS = dict(
     mnist=datasets.MNIST, fashion_mnist=datasets.FashionMNIST, kmnist=datasets.KMNIST)
 
-def data_folder(
-    data_dir:str|Path|None=None, # as given
-) -> Path:
+def data_folder(data_dir: str | Path | None = None) -> Path:
     """Where data sets are kept: as given, or $DIFFUSION_DATA, or in the user's cache
 
     Arguments:
@@ -44,7 +42,7 @@ def data_folder(
     return Path(data_dir or usual).expanduser()
 
 # %% ../nbs/84b_pictures.ipynb #5c365ab4
-def digits() -> tuple[Tensor, Tensor]: # uint8 (1797, 1, 28, 28), labels long (1797,)
+def digits() -> tuple[Tensor, Tensor]:
     """The 1,797 digits of scikit-learn as MNIST lays them out: 20 x 20 in a frame of 4
 
     Returns: uint8 (1797, 1, 28, 28), labels long (1797,)
@@ -57,11 +55,7 @@ def digits() -> tuple[Tensor, Tensor]: # uint8 (1797, 1, 28, 28), labels long (1
     return (x * 255).round().to(torch.uint8), torch.from_numpy(found.target).long()
 
 # %% ../nbs/84b_pictures.ipynb #idx-shape
-def idx_shape(
-    path:Path,     # for messages
-    file,          # open, at its beginning; afterwards where the numbers begin
-    size:int|None, # bytes of the file; None if packed
-) -> list[int]:
+def idx_shape(path: Path, file, size: int | None) -> list[int]:
     """The shape that the header of an IDX file says; OSError for one that cannot be
 
     Arguments:
@@ -90,9 +84,7 @@ def idx_shape(
     return shape
 
 # %% ../nbs/84b_pictures.ipynb #533baa88
-def read_idx(
-    path:str|Path, # an IDX file of bytes, plain or .gz
-) -> Tensor: # uint8, of the shape that its header says
+def read_idx(path: str | Path) -> Tensor:
     """The array in an IDX file whose length is as its header says; OSError if not
 
     Arguments:
@@ -126,10 +118,7 @@ def read_idx(
 KINDS = 'images-idx3-ubyte', 'labels-idx1-ubyte'
 STEMS = [f'{part}-{kind}' for part in ('train', 't10k') for kind in KINDS]
 
-def idx_file(
-    folder:Path, # holds the four files, plain or .gz
-    stem:str,    # one of STEMS
-) -> Path|None: # None if there is none
+def idx_file(folder: Path, stem: str) -> Path | None:
     """The file of that name, plain or compressed
 
     Arguments:
@@ -142,10 +131,8 @@ def idx_file(
     return None
 
 def read_images(
-    folder:Path,      # holds the four files, plain or .gz
-    part:str='train', # 'train' or 't10k'
-    n_classes:int=10, # labels run from 0 to n_classes - 1
-) -> tuple[Tensor, Tensor]: # images uint8 (N, 1, H, W), labels long (N,)
+    folder: Path, part: str = 'train', n_classes: int = 10,
+) -> tuple[Tensor, Tensor]:
     """Images and labels of one part of a data set in MNIST's format
 
     Arguments:
@@ -176,10 +163,7 @@ def read_images(
 QUIET = threading.Lock()
 
 @contextlib.contextmanager
-def folder_beside(
-    name:str,  # a key of SETS
-    root:Path, # where data sets are kept
-) -> Iterator[Path]:
+def folder_beside(name: str, root: Path) -> Iterator[Path]:
     """A folder in `root` that is gone afterwards; OSError if it cannot be made
 
     Arguments:
@@ -197,10 +181,7 @@ def folder_beside(
     with beside: yield Path(beside.name)
 
 # %% ../nbs/84b_pictures.ipynb #download
-def download(
-    name:str,  # a key of SETS
-    root:Path, # where data sets are kept
-) -> Path: # the folder with the four files
+def download(name: str, root: Path) -> Path:
     """The files of a data set: those that are there, else downloaded, checked and whole
 
     Arguments:
@@ -227,10 +208,7 @@ def download(
     return folder
 
 # %% ../nbs/84b_pictures.ipynb #bb644662
-def rotate(
-    x:Tensor,     # images in [-1, 1], shape (B, C, H, W)
-    angle:Tensor, # radians, counter-clockwise, shape (B,)
-) -> Tensor: # images; what comes from outside is -1
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
     """Images turned about their centres
 
     Arguments:
@@ -246,10 +224,8 @@ def rotate(
 
 # %% ../nbs/84b_pictures.ipynb #248e9d89
 def idx_rows(
-    folder:Path,    # holds the four files, plain or .gz
-    held_out:float, # share of the training images kept for validation
-    seed:int,       # of the split
-) -> dict[str, tuple[Tensor, Tensor]]: # part -> images, labels
+    folder: Path, held_out: float, seed: int,
+) -> dict[str, tuple[Tensor, Tensor]]:
     """The rows of MNIST or a set like it, whose test images are given
 
     Arguments:
@@ -269,13 +245,9 @@ def idx_rows(
 # %% ../nbs/84b_pictures.ipynb #mnist-data
 class MNISTData(RowsData):
     "MNIST or a set like it: downloaded when needed, kept as bytes, batched by rows"
-    def __init__(self,
-        name:str='mnist',       # or 'fashion_mnist', 'kmnist', 'digits'
-        data_dir:str|None=None, # where data sets are kept, see `data_folder`
-        batch_size:int=128,     # of training and validation
-        held_out:float=0.05,    # share kept for validation (digits: also for the test)
-        degrees:float=0.,       # training images are turned by up to so much
-        seed:int=0,             # of the split, of the order of batches, of the angles
+    def __init__(
+        self, name: str = 'mnist', data_dir: str | None = None, batch_size: int = 128,
+        held_out: float = 0.05, degrees: float = 0.0, seed: int = 0,
     ):
         """
         Arguments:
@@ -322,10 +294,8 @@ class MNISTData(RowsData):
 
 # %% ../nbs/84b_pictures.ipynb #folder-read
 def read_folder(
-    folder:Path,  # holds one folder a class, and these hold the pictures
-    side:int,     # pixels of a side
-    channels:int, # 1 for grey, 3 for colour
-) -> tuple[Tensor, Tensor, list[str]]: # uint8 (N, C, side, side), labels, classes
+    folder: Path, side: int, channels: int,
+) -> tuple[Tensor, Tensor, list[str]]:
     """Pictures of one size from a folder, in the order of their names
 
     Arguments:
@@ -344,13 +314,9 @@ def read_folder(
 # %% ../nbs/84b_pictures.ipynb #540ce9bb
 class FolderData(TensorData):
     "A folder of pictures, one folder a class, as a data module"
-    def __init__(self,
-        folder:str|Path,    # holds one folder a class, and these hold the pictures
-        side:int=28,        # pixels of a side, 4 to 64; the middle of each is kept
-        channels:int=1,     # 1 for grey, 3 for colour
-        batch_size:int=128, # of training and validation
-        held_out:float=0.1, # share for validation, and as many for the test
-        seed:int=0,         # of the split and of the order of batches
+    def __init__(
+        self, folder: str | Path, side: int = 28, channels: int = 1,
+        batch_size: int = 128, held_out: float = 0.1, seed: int = 0,
     ):
         """
         Arguments:

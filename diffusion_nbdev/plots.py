@@ -40,11 +40,8 @@ SCALE = LinearSegmentedColormap.from_list(
     'book', [BLUE, '#8f6fd0', '#d9539b', '#e8743b', '#d4a017'])
 
 def subplots(
-    nrows:int=1, # rows of panels
-    ncols:int=1, # columns of panels
-    panel:tuple[float, float]=(2.6, 2.4), # width and height of one panel, inches
-    **kwargs,    # passed to pyplot's subplots
-) -> tuple[Figure, Any]: # the figure and its axes, as pyplot's subplots gives them
+    nrows: int = 1, ncols: int = 1, panel: tuple[float, float] = (2.6, 2.4), **kwargs,
+) -> tuple[Figure, Any]:
     """`plt.subplots` in the style of the book, at most 8 inches wide in all
 
     Arguments:
@@ -62,10 +59,7 @@ def subplots(
         return plt.subplots(nrows, ncols, figsize=size, layout='constrained', **kwargs)
 
 # %% ../nbs/90_plots.ipynb #90-one-panel
-def one_panel(
-    width:float=2.6,  # inches
-    height:float=2.4, # inches
-) -> Axes:
+def one_panel(width: float = 2.6, height: float = 2.4) -> Axes:
     """The axes of a new figure
 
     Arguments:
@@ -75,10 +69,7 @@ def one_panel(
     return subplots(panel=(width, height))[1]
 
 # %% ../nbs/90_plots.ipynb #3662855b
-def plain_tensor(
-    x:Any,    # a tensor on any device, an array or a list
-    what:str, # what a message calls it
-) -> Tensor: # float32 if it was real
+def plain_tensor(x: Any, what: str) -> Tensor:
     """Detached, on the CPU, in a dtype that NumPy knows; or a ValueError
 
     Arguments:
@@ -93,9 +84,7 @@ def plain_tensor(
         raise ValueError(f'{what} must be a tensor or an array, got {kind}') from e
     return x.float() if x.is_floating_point() else x
 
-def plane_points(
-    x:Any, # points, shape (N, 2)
-) -> Tensor: # float32
+def plane_points(x: Any) -> Tensor:
     """Points in the plane, or a ValueError
 
     Arguments:
@@ -109,10 +98,7 @@ def plane_points(
     return x.float()
 
 # %% ../nbs/90_plots.ipynb #90-colours
-def colours(
-    c:Tensor|str|None, # a colour's name, labels or real numbers, one a point
-    n:int,             # points
-) -> dict[str, Any]: # arguments of Matplotlib's scatter
+def colours(c: Tensor | str | None, n: int) -> dict[str, Any]:
     """Labels to colours of the cycle, real numbers to a scale; a colour's name passes
 
     Arguments:
@@ -131,10 +117,7 @@ def colours(
     labels = c.long().tolist()
     return {'c': [GREY if i < 0 else CYCLE[i % len(CYCLE)] for i in labels]}
 
-def note_in_corner(
-    ax:Axes,                 # where to write
-    marks:dict[str, Tensor], # word -> which of the points it is true of
-) -> None:
+def note_in_corner(ax: Axes, marks: dict[str, Tensor]) -> None:
     """Write how many points can't be seen, and why, if there are any
 
     Arguments:
@@ -148,14 +131,10 @@ def note_in_corner(
 
 # %% ../nbs/90_plots.ipynb #92c850dd
 def show_points(
-    x:Tensor,               # points, shape (N, 2)
-    ax:Axes|None=None,      # where to draw; a new figure if None
-    c:Tensor|str|None=None, # a colour, or one value a point: labels (-1 = none), reals
-    title:str|None=None,    # written above
-    lim:float|None=None,    # shows [-lim, lim] in both directions; all points if None
-    size:float|None=None,   # area of a dot; smaller the more points there are if None
-    alpha:float=.6,         # opacity of a dot
-) -> Axes:                  # the axes drawn on
+    x: Tensor, ax: Axes | None = None, c: Tensor | str | None = None,
+    title: str | None = None, lim: float | None = None, size: float | None = None,
+    alpha: float = 0.6,
+) -> Axes:
     """Points in the plane, with equal axes; those that can't be seen are counted
 
     Arguments:
@@ -186,9 +165,7 @@ def show_points(
     return ax
 
 # %% ../nbs/90_plots.ipynb #1b979fa1
-def check_images(
-    x:Any, # images, shape (B, C, H, W) with C = 1 or 3
-) -> Tensor: # float32
+def check_images(x: Any) -> Tensor:
     """Images in [-1, 1], or a ValueError
 
     Arguments:
@@ -206,11 +183,8 @@ def check_images(
 
 # %% ../nbs/90_plots.ipynb #90-grid
 def image_grid(
-    x:Tensor,            # images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
-    ncols:int|None=None, # images in a row; if None, as near to a square as it gets
-    pad:int=1,           # pixels between images
-    fill:int=255,        # colour of the gaps, 0 to 255
-) -> Tensor:             # uint8, shape (height, width, 3)
+    x: Tensor, ncols: int | None = None, pad: int = 1, fill: int = 255,
+) -> Tensor:
     """Images side by side as bytes, clamped to [-1, 1]; what is no number becomes grey
 
     Arguments:
@@ -235,12 +209,9 @@ def image_grid(
 
 # %% ../nbs/90_plots.ipynb #3200c96b
 def show_images(
-    x:Tensor,            # images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
-    ncols:int|None=None, # images in a row; if None, as near to a square as it gets
-    ax:Axes|None=None,   # where to draw; a new figure if None
-    title:str|None=None, # written above
-    pad:int=1,           # pixels between images
-) -> Axes:               # the axes drawn on
+    x: Tensor, ncols: int | None = None, ax: Axes | None = None,
+    title: str | None = None, pad: int = 1,
+) -> Axes:
     """Images in a grid, values clamped to [-1, 1] for display only
 
     Arguments:
@@ -264,10 +235,8 @@ def show_images(
 
 # %% ../nbs/90_plots.ipynb #f3a3463a
 def times_of(
-    n:int,                      # states
-    times:Sequence[float]|None, # the times that are asked for
-    at:Sequence[float]|None,    # the time of each state, if known
-    sched_T:float|None,         # T, if known
+    n: int, times: Sequence[float] | None, at: Sequence[float] | None,
+    sched_T: float | None,
 ) -> list[float]:
     """The time of each of n states, or a ValueError if nobody can tell
 
@@ -293,9 +262,7 @@ def times_of(
     return [top * (n - 1 - i) / max(n - 1, 1) for i in range(n)]
 
 # %% ../nbs/90_plots.ipynb #90-half-width
-def half_width(
-    states:Sequence[Tensor], # points, each of shape (N, 2)
-) -> float:
+def half_width(states: Sequence[Tensor]) -> float:
     """Half of the width that shows every point, or all but strays
 
     A point is a stray if it lies beyond twice the central 99 %.
@@ -311,10 +278,7 @@ def half_width(
     centre = float(far.kthvalue(math.ceil(.99 * len(far))).values)
     return 1.05 * max(most if most <= 2 * centre else centre, 1e-3)
 
-def chosen_states(
-    at:Sequence[float],         # the time of each state
-    times:Sequence[float]|None, # times to show; if None, six states evenly chosen
-) -> list[int]: # a state's number for each of the times
+def chosen_states(at: Sequence[float], times: Sequence[float] | None) -> list[int]:
     """The states nearest to the times
 
     Arguments:
@@ -330,10 +294,8 @@ def chosen_states(
 
 # %% ../nbs/90_plots.ipynb #90-check-path
 def check_path(
-    path:Sequence[Tensor],      # states
-    times:Sequence[float]|None, # times to show
-    num:int,                    # images in each panel
-) -> list[Tensor]: # the states on the CPU
+    path: Sequence[Tensor], times: Sequence[float] | None, num: int,
+) -> list[Tensor]:
     """States of one shape, or a ValueError
 
     Arguments:
@@ -354,10 +316,7 @@ def check_path(
         raise ValueError(f"num must be at least 1, got {num}")
     return states
 
-def panels(
-    axes:Any, # an axes, many, or None for a new figure
-    n:int,    # how many are needed
-) -> list[Axes]:
+def panels(axes: Any, n: int) -> list[Axes]:
     """Axes for n panels, or a ValueError
 
     Arguments:
@@ -373,15 +332,11 @@ def panels(
 
 # %% ../nbs/90_plots.ipynb #7414f83f
 def show_path(
-    path:Sequence[Tensor],           # states x_T ... x_0 (any order, with `at`)
-    times:Sequence[float]|None=None, # to show, the nearest state each; six if None
-    at:Sequence[float]|None=None,    # the time of each state; if None, evenly from T
-    sched_T:float|None=None,         # T, where it is not the number of steps
-    c:Tensor|str|None=None,          # colours of points, as in show_points
-    num:int=16,                      # images shown in each panel (the first ones)
-    lim:float|None=None,             # limits of points; all but strays if None
-    axes:Sequence[Axes]|None=None,   # one for each panel; a new figure if None
-) -> Figure:                         # the figure
+    path: Sequence[Tensor], times: Sequence[float] | None = None,
+    at: Sequence[float] | None = None, sched_T: float | None = None,
+    c: Tensor | str | None = None, num: int = 16, lim: float | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> Figure:
     """A strip of states, points (N, 2) or images (B, C, H, W), each titled with its time
 
     Arguments:
@@ -413,10 +368,7 @@ def show_path(
     return figure
 
 # %% ../nbs/90_plots.ipynb #f9d41cda
-def schedule_name(
-    sched:Any, # a schedule
-    i:int,     # its place among others
-) -> str:
+def schedule_name(sched: Any, i: int) -> str:
     """How a schedule calls itself, or its number
 
     Arguments:
@@ -429,9 +381,7 @@ def schedule_name(
         return f'schedule {i + 1}'
     return str(path).rsplit('.', 1)[-1].replace('_schedule', '')
 
-def named_schedules(
-    scheds:Sequence[Any], # schedules, or dictionaries name -> schedule
-) -> list[tuple[str, Any]]:
+def named_schedules(scheds: Sequence[Any]) -> list[tuple[str, Any]]:
     """Schedules with their names, or a ValueError for what is none
 
     Arguments:
@@ -450,9 +400,7 @@ def named_schedules(
     return named
 
 # %% ../nbs/90_plots.ipynb #90-show-schedule
-def show_schedule(
-    *scheds:Any, # schedules, or dictionaries name -> schedule
-) -> Figure:     # the figure
+def show_schedule(*scheds: Any) -> Figure:
     """Share of data $\\bar\\alpha_t$ and log-SNR of schedules over time
 
     Arguments:
@@ -477,11 +425,8 @@ def show_schedule(
 
 # %% ../nbs/90_plots.ipynb #6d0f92c2
 def save_figure(
-    fig:Figure|Axes,        # the figure, or axes in it
-    path:str|Path,          # where to; the ending says the format (png, svg, pdf ...)
-    dpi:int=100,            # dots per inch, for pixel formats
-    background:str='white', # 'none' for transparent: a file may be opened by anything
-) -> Path:                  # the path
+    fig: Figure | Axes, path: str | Path, dpi: int = 100, background: str = 'white',
+) -> Path:
     """Write a figure whole or not at all; OSError naming the path if it can't be written
 
     Arguments:

@@ -22,9 +22,7 @@ _Maker = TypeVar('_Maker', bound=Callable)
 # class_path -> maker
 RECORDED: dict[str, Callable] = {}
 
-def plain(
-    x:Any, # an argument of a maker
-) -> Any:
+def plain(x: Any) -> Any:
     """An argument as JSON would have it, a recorded thing as its recipe
 
     Arguments:
@@ -39,11 +37,8 @@ def plain(
     return x
 
 def recipe_of(
-    path:str,                    # where the maker is found
-    signature:inspect.Signature, # of the maker
-    args:tuple,                  # as it was called
-    kwargs:dict,                 # as it was called
-) -> dict[str, Any]: # class_path and init_args, defaults too
+    path: str, signature: inspect.Signature, args: tuple, kwargs: dict,
+) -> dict[str, Any]:
     """A call of a maker, as plain data
 
     Arguments:
@@ -59,9 +54,7 @@ def recipe_of(
     return dict(class_path=path, init_args=arguments)
 
 # %% ../nbs/81_recipes.ipynb #recipes-recorded
-def recorded(
-    maker:_Maker, # a class, or a function whose result has room for a `recipe`
-) -> _Maker:
+def recorded(maker: _Maker) -> _Maker:
     """Decorator: what `maker` makes remembers the call as `recipe`
 
     Arguments:
@@ -77,11 +70,7 @@ def recorded(
     return cast(_Maker, made)
 
 # %% ../nbs/81_recipes.ipynb #recipes-kinds
-def recorded_class(
-    maker:type,                  # its `__init__` is replaced
-    path:str,                    # where it is found
-    signature:inspect.Signature, # of its arguments
-) -> type: # the same class
+def recorded_class(maker: type, path: str, signature: inspect.Signature) -> type:
     """A class whose objects remember how they were made
 
     Arguments:
@@ -103,10 +92,8 @@ def recorded_class(
     return maker
 
 def recorded_function(
-    maker:Callable,              # a function
-    path:str,                    # where it is found
-    signature:inspect.Signature, # of its arguments
-) -> Callable: # in its place
+    maker: Callable, path: str, signature: inspect.Signature,
+) -> Callable:
     """A function whose results remember how they were made
 
     Arguments:
@@ -126,10 +113,7 @@ def recorded_function(
 # %% ../nbs/81_recipes.ipynb #60c3e590
 PACKAGE = 'diffusion_nbdev'
 
-def find_maker(
-    path:str,         # its module and name
-    trust:bool=False, # allow any name that can be imported?
-) -> Callable:
+def find_maker(path: str, trust: bool = False) -> Callable:
     """The maker of that name, or a ValueError if it is none that may be used
 
     Arguments:
@@ -154,9 +138,7 @@ def find_maker(
     raise ValueError(f'class_path {path!r} {refused}')
 
 # %% ../nbs/81_recipes.ipynb #recipes-is
-def is_recipe(
-    x:Any, # anything that JSON can hold
-) -> bool:
+def is_recipe(x: Any) -> bool:
     """Is this a dictionary of class_path and, unless there are none, init_args?
 
     Arguments:
@@ -166,10 +148,7 @@ def is_recipe(
             and isinstance(x.get('init_args', {}), dict))
 
 # %% ../nbs/81_recipes.ipynb #recipes-build
-def build(
-    recipe:dict[str, Any], # class_path and init_args, as `recorded` writes them
-    trust:bool=False,      # allow any class that can be imported?
-) -> Any: # the thing the recipe describes
+def build(recipe: dict[str, Any], trust: bool = False) -> Any:
     """Make again what a recipe describes, from recorded makers and `torch.nn` only
 
     Arguments:

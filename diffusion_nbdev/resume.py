@@ -33,9 +33,7 @@ from .checks import in_range
 from .files import whole_file
 
 # %% ../nbs/85_resume.ipynb #resume-place-of
-def place_of(
-    trainer:Any, # a Lightning Trainer, in the middle of a training
-) -> dict[str, int]: # epoch, and the batches of it that are done
+def place_of(trainer: Any) -> dict[str, int]:
     """Where in the epoch a training is
 
     Arguments:
@@ -50,11 +48,7 @@ def place_of(
     return dict(epoch=epochs.completed, batches=loop.batch_progress.current.processed)
 
 # %% ../nbs/85_resume.ipynb #resume-counters
-def set_counts(
-    progress,  # one of Lightning's counters: ready, started, processed, completed
-    begun:int, # how many were begun
-    done:int,  # how many are done
-):
+def set_counts(progress, begun: int, done: int):
     """Set one of Lightning's counters
 
     Arguments:
@@ -119,12 +113,7 @@ def skip_batches(loaders:Iterable[DataLoader], epoch:int, batches:int):
         warnings.warn(f'a {kind} cannot start inside an epoch: '
                       f'its data starts over at batch {batches} of epoch {epoch}')
 
-def go_to(
-    trainer:Any,    # a Lightning Trainer that is about to start the first epoch
-    epoch:int,      # where to start
-    batches:int,    # of that epoch that are done
-    validated:bool, # is the validation that was due after them done too?
-):
+def go_to(trainer: Any, epoch: int, batches: int, validated: bool):
     """Set the counters of Lightning's loops and the sampler to a place
 
     Arguments:
@@ -187,9 +176,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         with whole_file(path) as beside: beside.write_bytes(buffer.getbuffer())
 
-def read_checkpoint(
-    path:str|Path, # of a checkpoint
-) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint, opened without running anything in it; OSError if it is damaged
 
     Arguments:
@@ -206,9 +193,7 @@ def read_checkpoint(
         raise OSError(f'{path}: {what} ({type(e).__name__})') from None
 
 # %% ../nbs/85_resume.ipynb #resume-newest
-def checkpoints_below(
-    folder:str|Path, # of a run, or of several
-) -> list[Path]: # the newest first
+def checkpoints_below(folder: str | Path) -> list[Path]:
     """All checkpoints in or below a folder, without those that are being written
 
     Arguments:
@@ -219,10 +204,7 @@ def checkpoints_below(
     found = [p for p in Path(folder).rglob('*.ckpt') if not p.name.startswith('.')]
     return sorted(found, key=age, reverse=True)
 
-def newest_checkpoint(
-    folder:str|Path, # of a run, or of several
-    say:Callable[[str], None]=print, # told of each that is passed over
-) -> Path:
+def newest_checkpoint(folder: str | Path, say: Callable[[str], None] = print) -> Path:
     """The newest readable checkpoint in or below a folder; OSError if there is none
 
     Arguments:
@@ -246,9 +228,7 @@ def end_signals() -> list[int]:
 # %% ../nbs/85_resume.ipynb #resume-end-request
 class EndRequest:
     "Ctrl-C and SIGTERM only ask for the end, and get it at once if nobody answers"
-    def __init__(self,
-        patience:float=8, # seconds until a request that nobody answers ends training
-    ):
+    def __init__(self, patience: float = 8):
         """
         Arguments:
             patience: seconds until a request that nobody answers ends training
@@ -292,10 +272,7 @@ class EndRequest:
         self.before = {}
 
 # %% ../nbs/85_resume.ipynb #resume-last-parts
-def any_process(
-    trainer:L.Trainer, # of all processes
-    yes:bool,          # in this one
-) -> bool: # the same in all of them
+def any_process(trainer: L.Trainer, yes: bool) -> bool:
     """Whether it is so in one process at least
 
     Arguments:
@@ -332,11 +309,7 @@ def write_last(trainer:L.Trainer, checkpoint:ModelCheckpoint):
     if trainer.is_global_zero: keep_previous(last)
     checkpoint._save_checkpoint(trainer, str(last))
 
-def checkpoint_due(
-    trainer:L.Trainer, # at the end of a step
-    every:int,         # steps between two checkpoints; 0 for none
-    seconds:float,     # that are left until the next one; the same decision everywhere
-) -> bool:
+def checkpoint_due(trainer: L.Trainer, every: int, seconds: float) -> bool:
     """Whether a checkpoint inside an epoch is due, by steps or by time
 
     Arguments:
@@ -350,11 +323,7 @@ def checkpoint_due(
 # %% ../nbs/85_resume.ipynb #ec728371
 class LastCheckpoint(ModelCheckpoint):
     "last.ckpt, after an epoch or an interruption, and previous.ckpt, the one before"
-    def __init__(self,
-        every:int=0,       # optimiser steps between two inside an epoch; 0 for none
-        minutes:float=10,  # and at least this often
-        patience:float=8,  # seconds that the step under way may take at the end
-    ):
+    def __init__(self, every: int = 0, minutes: float = 10, patience: float = 8):
         """
         Arguments:
             every: optimiser steps between two inside an epoch; 0 for none
@@ -413,10 +382,8 @@ class LastCheckpoint(ModelCheckpoint):
 
 # %% ../nbs/85_resume.ipynb #resume-judged
 def judged(
-    losses:list[Tensor], # of the batches of a step
-    grads:list[Tensor],  # of all weights
-    scaled:bool=False,   # half precision: its scaler looks for gradients too large
-) -> tuple[Tensor, Tensor, Tensor]: # is the step bad?; losses; largest gradient
+    losses: list[Tensor], grads: list[Tensor], scaled: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Whether a step may change weights, on the device: nobody waits for the answer
 
     Arguments:
@@ -430,10 +397,7 @@ def judged(
     wrong = largest == 0 if scaled else ~largest.isfinite()
     return ~loss.isfinite().all() | wrong, loss, largest
 
-def leave_out(
-    optimizer:Any, # Adam of some kind
-    bad:Tensor,    # is its next step bad?
-):
+def leave_out(optimizer: Any, bad: Tensor):
     """A bad step changes nothing
 
     Arguments:
@@ -460,11 +424,7 @@ class JudgedStep(NamedTuple):
         return (f'step {self.step}: the loss is {self.loss.mean():g}, the largest '
                 f'gradient {self.largest:g}; rows of the batch: {named}')
 
-def report(
-    step:JudgedStep, # a bad one
-    count:int,       # of bad steps so far, with this one
-    skip:int,        # how many may be left out
-):
+def report(step: JudgedStep, count: int, skip: int):
     """Warn of a step that was left out, or stop: FloatingPointError
 
     Arguments:
@@ -481,10 +441,7 @@ def report(
 # %% ../nbs/85_resume.ipynb #b1bfee68
 class BadNumbers(L.Callback):
     "Losses and gradients that are not finite change no weights; training stops"
-    def __init__(self,
-        skip:int=0,   # how many such steps are left out before training stops
-        every:int=20, # steps between two looks on a device where looking means waiting
-    ):
+    def __init__(self, skip: int = 0, every: int = 20):
         """
         Arguments:
             skip: how many such steps are left out before training stops

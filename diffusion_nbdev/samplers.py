@@ -35,11 +35,7 @@ class Leg(NamedTuple):
     a:float  # x_s = a x_t + b x0_mean
     b:float
 
-def leg(
-    sched:Schedule, # T steps
-    t:float,        # where the step begins, above 0
-    s:float,        # where it ends, below t
-) -> Leg:
+def leg(sched: Schedule, t: float, s: float) -> Leg:
     """One step, its length $h$ in $\\lambda$ and its coefficients
 
     Arguments:
@@ -49,10 +45,7 @@ def leg(
     """
     return legs(sched, [t, s])[0]
 
-def legs(
-    sched:Schedule,    # T steps
-    times:list[float], # falling times, only the last of which may be 0
-) -> list[Leg]:
+def legs(sched: Schedule, times: list[float]) -> list[Leg]:
     """The steps of a grid: lengths, and coefficients of $x_s = a\\,x_t + b\\,\\bar x_0$
 
     Arguments:
@@ -66,12 +59,7 @@ def legs(
     rows = zip(times, times[1:], h.tolist(), a.tolist(), b.tolist())
     return [Leg(*row) for row in rows]
 
-def between(
-    sched:Schedule,  # T steps
-    t:float,         # where a step begins
-    s:float,         # where it ends
-    share:float=0.5, # how far along the step, in lambda
-) -> float: # a real time; 0 where the step ends at 0
+def between(sched: Schedule, t: float, s: float, share: float = 0.5) -> float:
     """The time at which the logarithm of signal/noise has gone a share of its way
 
     Arguments:
@@ -85,12 +73,7 @@ def between(
     return sched.t_at(at[0] + share * (at[1] - at[0])).item()
 
 # %% ../nbs/12_samplers.ipynb #3faf72b5
-def line_ahead(
-    x0:Tensor,         # x0_hat at the start of the step, shape (B, *)
-    old:Tensor|None,   # x0_hat at the start of the step before, if there was one
-    h:float,           # length of the step in lambda; infinite into t = 0
-    before:float,      # length of the step before
-) -> Tensor: # shape (B, *)
+def line_ahead(x0: Tensor, old: Tensor | None, h: float, before: float) -> Tensor:
     """Mean over a step of the line through two estimates, continued halfway at most
 
     Arguments:
@@ -105,12 +88,7 @@ def line_ahead(
     return x0 + min(h / (2 * before), 1) * (x0 - old)
 
 @sampler(order=2, times='balanced')
-def dpmpp_2m(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-) -> States: # x_T ... x_0
+def dpmpp_2m(f: Callable, sched: Schedule, x: Tensor, times: list[float]) -> States:
     """DPM-Solver++ with a look back at one step, algorithm 2 of Lu et al. 2022b
 
     Second order, one call a step.
@@ -131,9 +109,7 @@ def dpmpp_2m(
         x = yield x
 
 # %% ../nbs/12_samplers.ipynb #96837c4c
-def centre(
-    h:float, # length of a step in lambda, finite
-) -> float:
+def centre(h: float) -> float:
     """Share of a step at which the weight on it has its centre
 
     Arguments:
@@ -141,9 +117,7 @@ def centre(
     """
     return 1 / -math.expm1(-h) - 1 / h
 
-def halfway(
-    h:float, # not looked at
-) -> float:
+def halfway(h: float) -> float:
     """Half of a step
 
     Arguments:
@@ -153,9 +127,7 @@ def halfway(
 
 AHEAD = dict(mean=centre, half=halfway) # name -> share of a step at which 2S looks
 
-def check_ahead(
-    ahead:str, # a key of AHEAD
-) -> Callable:
+def check_ahead(ahead: str) -> Callable:
     """ValueError for another name
 
     Arguments:
@@ -165,12 +137,8 @@ def check_ahead(
 
 @sampler(order=2, calls=2, times='balanced', ahead=check_ahead)
 def dpmpp_2s(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    ahead:str='mean',  # where it looks: the weight's centre; or half, as published
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], ahead: str = 'mean',
+) -> States:
     """DPM-Solver++ with a look ahead into each step, algorithm 1 of Lu et al. 2022b
 
     Second order, two calls a step, one into t = 0.
@@ -195,11 +163,7 @@ def dpmpp_2s(
 # %% ../nbs/12_samplers.ipynb #6753094a
 POINTS, MASS = np.polynomial.legendre.leggauss(24)
 
-def moments(
-    count:int,  # how many, from the power 0 on
-    h:float,    # length of the step in lambda
-    sign:int=1, # 1: mean over signal/noise; -1: mean over noise/signal
-) -> list[float]:
+def moments(count: int, h: float, sign: int = 1) -> list[float]:
     """Means over a step of the powers of v, which runs from 0 to 1 along it: $m_k / h^k$
 
     Arguments:
@@ -212,11 +176,8 @@ def moments(
     return [mass @ v ** k / mass.sum() for k in range(count)]
 
 def mean_weights(
-    at:list[float],   # where x0_hat is known: distances in lambda from the step's start
-    h:float,          # length of the step in lambda
-    sign:int=1,       # 1: mean over signal/noise; -1: mean over noise/signal
-    exact:bool=False, # two points: the line's exact mean, or its value halfway?
-) -> list[float]: # one weight for each point; their sum is 1
+    at: list[float], h: float, sign: int = 1, exact: bool = False,
+) -> list[float]:
     """Weights that make of K values the mean over a step of the polynomial through them
 
     Arguments:
@@ -233,12 +194,7 @@ def mean_weights(
     powers = np.vander(np.array(at) / h, increasing=True).T
     return np.linalg.solve(powers, wanted).tolist()
 
-def mean_over(
-    at:list[float],     # where values are known, in lambda from the step's start
-    seen:list[Tensor],  # these values, shape (B, *)
-    h:float,            # length of the step in lambda
-    **options,          # sign, exact: see `mean_weights`
-) -> Tensor: # shape (B, *)
+def mean_over(at: list[float], seen: list[Tensor], h: float, **options) -> Tensor:
     """Mean over a step of the polynomial through known values
 
     Of a line only, if the step is over three times as long as the last.
@@ -258,14 +214,8 @@ def mean_over(
 
 # %% ../nbs/12_samplers.ipynb #318bc541
 def first_mean(
-    f:Callable,      # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,  # T steps
-    x:Tensor,        # state at time t, shape (B, *)
-    x0:Tensor,       # f(x, t)
-    t:float,         # where the step begins
-    s:float,         # where it ends, above 0
-    order:int,       # 1, 2 or 3: as many calls, of which f(x, t) is one
-) -> Tensor: # shape (B, *)
+    f: Callable, sched: Schedule, x: Tensor, x0: Tensor, t: float, s: float, order: int,
+) -> Tensor:
     """Mean of x0_hat over a step without a past: Runge-Kutta schemes of order 1, 2 and 3
 
     Arguments:
@@ -291,9 +241,7 @@ def first_mean(
     x2 = f(a * x + b * mean_over([0., h], [x0, x1], h2, exact=True), m2)
     return mean_over([0., h2], [x0, x2], 3 * h, exact=True)
 
-def check_first(
-    first:int, # order of a first step
-) -> int:
+def check_first(first: int) -> int:
     """ValueError if it is not 1, 2 or 3
 
     Arguments:
@@ -304,12 +252,8 @@ def check_first(
 # %% ../nbs/12_samplers.ipynb #5869ac55
 @sampler(order=3, times='balanced', first=check_first)
 def dpmpp_3m(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=2,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 2,
+) -> States:
     """DPM-Solver++ with a look back at two steps, Lu et al. 2022b
 
     With both divided differences: third order, one call a step.
@@ -337,14 +281,9 @@ def dpmpp_3m(
 
 # %% ../nbs/12_samplers.ipynb #2e42f61e
 def predicted(
-    f:Callable,         # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,     # T steps
-    x:Tensor,           # state at the start of the step
-    step:Leg,           # from t to s
-    at:list[float],     # where values are known: distances in lambda from t
-    seen:list[Tensor],  # these values
-    first:int,          # order of the first step
-) -> Tensor: # state at s, shape (B, *)
+    f: Callable, sched: Schedule, x: Tensor, step: Leg, at: list[float],
+    seen: list[Tensor], first: int,
+) -> Tensor:
     """UniPC's prediction: from the values known, in the first step from new calls
 
     Arguments:
@@ -366,13 +305,8 @@ def predicted(
     return step.a * x + step.b * mean
 
 def unipc(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    p:int,             # how many values a prediction looks back at
-    first:int,         # order of the first step
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], p: int, first: int,
+) -> States:
     """Predict from p values, then correct with the new one among them; order p + 1
 
     Arguments:
@@ -400,12 +334,7 @@ def unipc(
 
 # %% ../nbs/12_samplers.ipynb #unipc-two
 @sampler(order=3, least=2, times='angle')
-def unipc2(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-) -> States: # x_T ... x_0
+def unipc2(f: Callable, sched: Schedule, x: Tensor, times: list[float]) -> States:
     """UniPC-2, Zhao et al. 2023: a two-point prediction, corrected at no extra call
 
     Third order, one call a step.
@@ -421,12 +350,8 @@ def unipc2(
 
 @sampler(order=4, least=3, times='angle', first=check_first)
 def unipc3(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=3,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 3,
+) -> States:
     """UniPC-3, Zhao et al. 2023: a three-point prediction, corrected at no extra call
 
     Fourth order, one call a step.
@@ -442,10 +367,7 @@ def unipc3(
     return unipc(f, sched, x, times, 3, first)
 
 # %% ../nbs/12_samplers.ipynb #aa63b6fe
-def levels(
-    sched:Schedule,    # T steps
-    times:list[float], # times
-) -> list[tuple[float, float]]: # plain numbers
+def levels(sched: Schedule, times: list[float]) -> list[tuple[float, float]]:
     """signal and noise at each time
 
     Arguments:
@@ -458,9 +380,7 @@ def levels(
 
 AVERAGED = dict(x0='in signal/noise', eps='in noise/signal')
 
-def check_mean(
-    mean:str, # a key of AVERAGED
-) -> str:
+def check_mean(mean: str) -> str:
     """ValueError for another name
 
     Arguments:
@@ -471,12 +391,8 @@ def check_mean(
 # %% ../nbs/12_samplers.ipynb #heun-sampler
 @sampler(order=2, calls=2, times='angle', mean=check_mean)
 def heun(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    mean:str='x0',     # what is averaged over both ends of a step: x0, or eps
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], mean: str = 'x0',
+) -> States:
     """Heun's method, in signal/noise, or in noise/signal for the mean of eps
 
     Algorithm 1 of Karras et al. 2022. Second order, two calls a step, one into 0.
@@ -508,12 +424,8 @@ def heun(
 # %% ../nbs/12_samplers.ipynb #8961f84d
 @sampler(order=3, times='balanced', first=check_first)
 def deis(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=2,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 2,
+) -> States:
     """DEIS, Zhang and Chen 2023: eps_hat as a parabola in the log of noise/signal
 
     Third order, one call a step.
@@ -544,12 +456,8 @@ def deis(
 # %% ../nbs/12_samplers.ipynb #864f9ba1
 @sampler(order=2, stochastic=True, n=50, times='visible')
 def dpmpp_2m_sde(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+) -> States:
     """SDE-DPM-Solver++ with a look back at one step, section 5 of Lu et al. 2022b
 
     Ancestral steps towards a better estimate: second order, one call a step.
@@ -575,13 +483,9 @@ def dpmpp_2m_sde(
 # %% ../nbs/12_samplers.ipynb #ce652d2e
 @sampler(stochastic=True, n=100, times='noise', eta=check_eta)
 def euler_ancestral(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k
-    eta:float=1.,      # share of the noise that is fresh: 0 Euler's method, 1 ancestral
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    eta: float = 1.0,
+) -> States:
     """Euler's method to a level of noise below s, then fresh noise up to s
 
     As in k-diffusion; first order, one call a step.
@@ -608,12 +512,7 @@ def euler_ancestral(
         x = yield x
 
 # %% ../nbs/12_samplers.ipynb #slope
-def slope(
-    f:Callable,     # denoiser f(xt, t) -> x0_hat
-    sched:Schedule, # T steps
-    z:Tensor,       # states divided by hypot(signal, noise), shape (B, *)
-    lam:float,      # log(signal/noise), not below the schedule's last
-) -> Tensor: # dz / dlam, shape (B, *)
+def slope(f: Callable, sched: Schedule, z: Tensor, lam: float) -> Tensor:
     """Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda
 
     Arguments:
@@ -631,13 +530,9 @@ def slope(
 
 # %% ../nbs/12_samplers.ipynb #flow
 def solutions(
-    slope:Callable,    # slope(u, z) -> dz / du, rows of float64
-    z:np.ndarray,      # where it begins, a row of float64
-    at:list[float],    # values of u, rising or falling, the first of which z is at
-    rtol:float,        # relative error that a step may make
-    atol:float,        # absolute error that a step may make
-    method:str,        # name of a solver of SciPy
-) -> Iterator[np.ndarray]: # z at the other values of u
+    slope: Callable, z: np.ndarray, at: list[float], rtol: float, atol: float,
+    method: str,
+) -> Iterator[np.ndarray]:
     """Solution of an ordinary differential equation by a solver that chooses its steps
 
     Arguments:
@@ -661,12 +556,8 @@ def solutions(
         yield solver.y if solver.t == u else solver.dense_output()(u)
 
 def flow(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # states at the first time, shape (B, *)
-    times:list[float], # times above 0, falling or rising
-    **options,         # rtol, atol, method: see `solutions`
-) -> Iterator[Tensor]: # states at the other times
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], **options,
+) -> Iterator[Tensor]:
     """Along the probability-flow ODE, Song et al. 2021b, down or up
 
     Arguments:
@@ -696,9 +587,7 @@ def flow(
 # %% ../nbs/12_samplers.ipynb #4a55550e
 METHODS = ('RK23', 'RK45', 'DOP853')
 
-def check_method(
-    method:str, # one of METHODS
-) -> str:
+def check_method(method: str) -> str:
     """ValueError for another name
 
     Arguments:
@@ -706,9 +595,7 @@ def check_method(
     """
     return choose(method, dict.fromkeys(METHODS), 'method')
 
-def check_rtol(
-    rtol:float, # relative error that a step may make
-) -> float:
+def check_rtol(rtol: float) -> float:
     """ValueError if no solver could keep it
 
     Arguments:
@@ -716,9 +603,7 @@ def check_rtol(
     """
     return in_range('rtol', rtol, 1e-13, 1)
 
-def check_atol(
-    atol:float, # absolute error that a step may make
-) -> float:
+def check_atol(atol: float) -> float:
     """ValueError if no solver could keep it
 
     Arguments:
@@ -730,14 +615,9 @@ def check_atol(
 @sampler(order=5, calls=6, least=2, adaptive=True, n=2, times='logsnr',
          method=check_method, rtol=check_rtol, atol=check_atol)
 def ode(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # where states are wanted: the solver's own steps are its affair
-    rtol:float=1e-3,   # relative error that a step may make
-    atol:float=1e-3,   # absolute error that a step may make
-    method:str='RK45', # RK23, RK45 or DOP853
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], rtol: float = 0.001,
+    atol: float = 0.001, method: str = 'RK45',
+) -> States:
     """SciPy's adaptive Runge-Kutta methods on the probability-flow ODE
 
     Song et al. 2021b: as many calls as the tolerances ask for. `n` is the number of
@@ -762,15 +642,9 @@ def ode(
         yield f(x, above[-1])
 
 def ode_invert(
-    f:Callable,           # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,       # T steps
-    x0:Tensor,            # data, shape (B, *)
-    n:int=2,              # number of states of the way down whose times are kept
-    times:Times='logsnr', # a grid, its name, or n + 1 falling times, as for `ode`
-    rtol:float=1e-3,      # relative error that a step may make
-    atol:float=1e-3,      # absolute error that a step may make
-    method:str='RK45',    # RK23, RK45 or DOP853
-) -> Run: # states from data to noise
+    f: Callable, sched: Schedule, x0: Tensor, n: int = 2, times: Times = 'logsnr',
+    rtol: float = 0.001, atol: float = 0.001, method: str = 'RK45',
+) -> Run:
     """The noise from which `ode` would make `x0`, the state at the lowest time above 0
 
     Arguments:

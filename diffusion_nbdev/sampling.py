@@ -6,7 +6,7 @@
 __all__ = ['Noise', 'Make', 'GRIDS', 'Times', 'States', 'SAMPLERS', 'philox', 'normals', 'numbered_normals', 'sample_numbers',
            'SeededNoise', 'drawn_from', 'torch_noise', 'noise_source', 'Clock', 'grid', 'trailing_times', 'by_grid',
            'grid_times', 'checked_times', 'rising_times', 'takes_back', 'place', 'same_shape', 'checked_hook',
-           'check_finite', 'Run', 'last', 'Sampler', 'public_signature', 'beside', 'public_doc', 'check_inputs',
+           'check_finite', 'Run', 'last', 'Sampler', 'public_signature', 'meanings', 'public_doc', 'check_inputs',
            'call_arguments', 'started', 'sampler']
 
 # %% ../nbs/83_sampling.ipynb #sampling-imports
@@ -34,10 +34,8 @@ def _mixed(product:Tensor, word:Tensor, key:int) -> Tensor:
 
 # %% ../nbs/83_sampling.ipynb #philox
 def philox(
-    counter:tuple[Tensor, ...], # four words, long, of shapes that broadcast
-    key:tuple[int, int],        # two words
-    rounds:int=10,              # how often the words are mixed
-) -> list[Tensor]: # four words 0 ... 2^32 - 1, long, of the common shape
+    counter: tuple[Tensor, ...], key: tuple[int, int], rounds: int = 10,
+) -> list[Tensor]:
     """Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3
 
     Arguments:
@@ -54,9 +52,7 @@ def philox(
     return [a, b & MASK, c, d & MASK]
 
 # %% ../nbs/83_sampling.ipynb #normals
-def normals(
-    words:list[Tensor], # four words 0 ... 2^32 - 1, long, all of one shape
-) -> Tensor: # float32, of that shape and then 4
+def normals(words: list[Tensor]) -> Tensor:
     """Standard normals from uniform words, Box and Muller 1958
 
     Arguments:
@@ -72,12 +68,7 @@ def normals(
     return torch.cat([x, y]).movedim(0, -1)
 
 # %% ../nbs/83_sampling.ipynb #seeded-piece
-def numbered_normals(
-    seed:int,       # 0 ... 2^63 - 1
-    samples:Tensor, # numbers of samples, long (B,)
-    fours:Tensor,   # numbers of quadruples of a sample, long (K,)
-    step:int,       # 0, 1, 2, ...
-) -> Tensor: # float32, shape (B, 4 K)
+def numbered_normals(seed: int, samples: Tensor, fours: Tensor, step: int) -> Tensor:
     """Standard normals as a function of who they are for, four at a time
 
     Arguments:
@@ -92,10 +83,7 @@ def numbered_normals(
     key = seed & MASK, seed >> 32
     return normals(philox((fours[None], low, steps, high), key)).flatten(1)
 
-def sample_numbers(
-    start:int|Tensor, # number of the batch's first sample, or of each, long (B,)
-    x:Tensor,         # the batch, shape (B, *)
-) -> Tensor: # long (B,), on the batch's device
+def sample_numbers(start: int | Tensor, x: Tensor) -> Tensor:
     """Numbers of the batch's samples, or a ValueError where they are not as many
 
     Arguments:
@@ -116,10 +104,7 @@ class SeededNoise:
 
     The same for every batch size, order and number of samples, and on every device up
     to 1e-6; drawn in float32 where the states are, without any wait or copy."""
-    def __init__(self,
-        seed:int,           # a whole number from 0 to 2^63 - 1
-        start:int|Tensor=0, # number of the batch's first sample, or of each, long (B,)
-    ):
+    def __init__(self, seed: int, start: int | Tensor = 0):
         """ValueError for a seed or a start that is no such number
 
         Arguments:
@@ -134,10 +119,7 @@ class SeededNoise:
             raise ValueError(f'start is {kind}: must be one torch.int64 a sample')
         self.start = start
 
-    def __call__(self,
-        x:Tensor, # a batch, shape (B, *): tells shape, dtype and device
-        step:int, # 0 for the starting noise, then 1, 2, ...
-    ) -> Tensor: # noise for the batch's samples, shape (B, *)
+    def __call__(self, x: Tensor, step: int) -> Tensor:
         """Noise like `x`
 
         Arguments:
@@ -161,9 +143,7 @@ class SeededNoise:
 # %% ../nbs/83_sampling.ipynb #noise-source
 Noise = Callable[[Tensor, int], Tensor]  # noise(x, k) -> Tensor like x, for step k
 
-def drawn_from(
-    generator:torch.Generator, # on any device
-) -> Noise:
+def drawn_from(generator: torch.Generator) -> Noise:
     """Noise that moves a generator of PyTorch on, brought to where the states are
 
     Arguments:
@@ -175,10 +155,7 @@ def drawn_from(
         return drawn.to(x.device, non_blocking=True)
     return noise
 
-def torch_noise(
-    x:Tensor, # a batch, shape (B, *)
-    k:int,    # not looked at
-) -> Tensor: # shape (B, *)
+def torch_noise(x: Tensor, k: int) -> Tensor:
     """Noise that moves PyTorch's own state on
 
     Arguments:
@@ -188,9 +165,7 @@ def torch_noise(
     """
     return torch.randn_like(x)
 
-def noise_source(
-    noise:Noise|int|torch.Generator|None, # a function, a seed, a generator, or None
-) -> Noise:
+def noise_source(noise: Noise | int | torch.Generator | None) -> Noise:
     """What a sampler draws its noise from; None is torch's own state
 
     Arguments:
@@ -213,9 +188,7 @@ class Clock(Protocol):
 # name -> grid(sched, n, start=None, end=0)
 GRIDS:dict[str, Callable[..., list[float]]] = {}
 
-def grid(
-    make:Make, # make(sched, n, start=None, end=0) -> n + 1 falling times
-) -> Make:
+def grid(make: Make) -> Make:
     """Decorator: enters a time grid into GRIDS, under its name without `_times`
 
     Arguments:
@@ -226,11 +199,8 @@ def grid(
 
 @grid
 def trailing_times(
-    sched:Clock,            # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Clock, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Even steps down to the end, rounded: T, T - T/n, ..., T/n, 0
 
     Arguments:
@@ -247,9 +217,7 @@ def trailing_times(
 # %% ../nbs/83_sampling.ipynb #8f95e52d
 Times = Callable|str|list|tuple|Tensor|None  # a grid, its name, times, or even steps
 
-def by_grid(
-    times:Times, # what the caller of a sampler gave
-) -> bool:
+def by_grid(times: Times) -> bool:
     """Are the times to be made by a grid? None stands for one as well
 
     Arguments:
@@ -258,11 +226,9 @@ def by_grid(
     return times is None or isinstance(times, str) or callable(times)
 
 def grid_times(
-    sched:Clock,                # T steps
-    n:int|None,                 # number of steps; None for one a whole time
-    times:Callable|str|None,    # a grid, its name, or None for even steps
-    start:float|None=None,      # first time, 1..T; None for T
-) -> list[float]: # n + 1 falling times
+    sched: Clock, n: int | None, times: Callable | str | None,
+    start: float | None = None,
+) -> list[float]:
     """The times that a grid makes, or a ValueError where it cannot
 
     Arguments:
@@ -280,11 +246,8 @@ def grid_times(
 
 # %% ../nbs/83_sampling.ipynb #checked-times
 def checked_times(
-    sched:Clock,            # T steps
-    n:int|None=None,        # number of steps; None for one a time
-    times:Times=None,       # a grid, its name, the times, or None for even steps
-    start:float|None=None,  # first time; None for T, or for where `times` begin
-) -> list[float]: # n + 1 falling times
+    sched: Clock, n: int | None = None, times: Times = None, start: float | None = None,
+) -> list[float]:
     """The times a sampler visits, or a ValueError that says what is wrong with them
 
     Arguments:
@@ -313,10 +276,8 @@ def checked_times(
 
 # %% ../nbs/83_sampling.ipynb #rising-times
 def rising_times(
-    sched:Clock,        # T steps
-    n:int|None=None,    # number of steps of the grid; not looked at if times are given
-    times:Times=None,   # a grid, its name, or falling times, as for a sampler
-) -> list[float]: # rising times, all above 0
+    sched: Clock, n: int | None = None, times: Times = None,
+) -> list[float]:
     """The times of a way up: those of a sampler in reverse, without time 0
 
     Arguments:
@@ -331,9 +292,7 @@ def rising_times(
 # %% ../nbs/83_sampling.ipynb #run-states
 States = Generator[Tensor, Any, None]  # yields states, and is given them back
 
-def takes_back(
-    states:Any, # a generator
-) -> bool:
+def takes_back(states: Any) -> bool:
     """Does a generator use what it is given back, as in `x = yield x`?
 
     Arguments:
@@ -349,12 +308,7 @@ def takes_back(
     return any(name != 'POP_TOP' for name in after)
 
 # %% ../nbs/83_sampling.ipynb #run-checks
-def place(
-    step:int,       # number of the step
-    steps:int,      # how many there are
-    t:float|Tensor, # the time at which the denoiser was asked
-    calls:int,      # network calls so far
-) -> str:
+def place(step: int, steps: int, t: float | Tensor, calls: int) -> str:
     """Where in a run something happened, as messages say it
 
     Arguments:
@@ -366,11 +320,7 @@ def place(
     t = t.flatten()[0].item() if isinstance(t, Tensor) else t
     return f'step {step} of {steps}, at time {t:g}, network call {calls}'
 
-def same_shape(
-    y:Any,      # what was returned
-    x:Tensor,   # the states that it was returned for
-    who:str,    # by whom, and where
-) -> Tensor: # y
+def same_shape(y: Any, x: Tensor, who: str) -> Tensor:
     """`y`, or a ValueError where it is no tensor of the states' shape
 
     Arguments:
@@ -384,10 +334,7 @@ def same_shape(
     got = tuple(getattr(y, 'shape', ())) or type(y).__name__
     raise ValueError(f'{who} returned {got} for states of shape {tuple(x.shape)}')
 
-def checked_hook(
-    hook:Callable|None, # hook(x, t) -> x, or None to leave states as they are
-    states:Any,         # the generator that must take them back
-) -> Callable:
+def checked_hook(hook: Callable | None, states: Any) -> Callable:
     """The hook, with what it returns looked at, or a ValueError where it has no effect
 
     Arguments:
@@ -408,9 +355,7 @@ def checked_hook(
     return looked
 
 # %% ../nbs/83_sampling.ipynb #run-finite
-def check_finite(
-    seen:list[tuple[tuple, Tensor]], # (arguments of `place`, was the answer finite?)
-):
+def check_finite(seen: list[tuple[tuple, Tensor]]):
     """ValueError for the first answer that was not; one look at the device for all
 
     Arguments:
@@ -431,12 +376,9 @@ class Run:
     # steps between two looks at a device, where to look is to wait
     every = 10
 
-    def __init__(self,
-        start:Callable[[Callable], States], # start(f) -> generator of the states
-        f:Callable,                         # denoiser f(xt, t) -> x0_hat
-        times:list[float],                  # times of the states
-        grad:bool=False,                    # leave gradients as torch has them?
-        hook:Callable|None=None,            # hook(x, t) -> x for states after the first
+    def __init__(
+        self, start: Callable[[Callable], States], f: Callable, times: list[float],
+        grad: bool = False, hook: Callable | None = None,
     ):
         """ValueError for a hook where the generator does not take states back
 
@@ -484,9 +426,7 @@ class Run:
         return self._x
 
 # %% ../nbs/83_sampling.ipynb #run-last
-def last(
-    states:Iterable[Tensor], # what a sampler returned
-) -> Tensor: # x_0
+def last(states: Iterable[Tensor]) -> Tensor:
     """The final state; no more than one is held on the way
 
     Arguments:
@@ -510,18 +450,11 @@ class Sampler(Protocol):
     adaptive:bool       # does it choose its own steps?
     options:list[str]   # names of its own options
 
-    def __call__(self,
-        f:Callable,               # denoiser f(xt, t) -> x0_hat
-        sched:Any,                # T steps
-        x:Tensor,                 # states at the first time, shape (B, *); noise at T
-        n:int|None=20,            # number of steps; a default of None: all whole times
-        times:Times='trailing',   # a grid, its name, falling times; None for even steps
-        noise:Noise|int|torch.Generator|None=None, # noise(x, k), a seed, a generator
-        *,
-        start:float|None=None,    # the time of x, where the grid begins; None for T
-        grad:bool=False,          # leave gradients as torch has them? Else they are off
-        hook:Callable|None=None,  # hook(x, t) -> x, what to go on with after each step
-        **options:Any,            # the sampler's own
+    def __call__(
+        self, f: Callable, sched: Any, x: Tensor, n: int | None = 20,
+        times: Times = 'trailing', noise: Noise | int | torch.Generator | None = None,
+        *, start: float | None = None, grad: bool = False, hook: Callable | None = None,
+        **options: Any,
     ) -> Run:
         """
         Arguments:
@@ -541,11 +474,7 @@ class Sampler(Protocol):
 SAMPLERS:dict[str, Sampler] = {}  # name -> sampler
 
 # %% ../nbs/83_sampling.ipynb #sampler-signature
-def public_signature(
-    make:Callable,  # the generator function
-    n:int|None,     # its number of steps by default
-    times:str,      # its grid by default
-) -> inspect.Signature:
+def public_signature(make: Callable, n: int | None, times: str) -> inspect.Signature:
     """What a sampler is called with: what all have, and its own options in between
 
     Arguments:
@@ -562,28 +491,25 @@ def public_signature(
     return inspect.Signature(args, return_annotation=Run)
 
 # %% ../nbs/83_sampling.ipynb #sampler-doc
-def beside(
-    make:Callable, # a function with one argument a line
-    name:str,      # one of them
-) -> str: # '' where there is none, or no source
-    """The comment beside an argument
+def meanings(make: Callable) -> dict[str, str]:
+    """What arguments mean: their lines in the docstring, or the comments beside them
 
     Arguments:
         make: a function with one argument a line
-        name: one of them
-    Returns: '' where there is none, or no source
+    Returns: argument -> its meaning; empty where there is no source
     """
+    doc = inspect.getdoc(make) or ''
+    told = re.search(r'(?:^|\n)Arguments:\n((?: {4}.*\n?)+)', doc)
+    if told:
+        joined = re.sub(r'\n {8}', ' ', told[1])
+        return dict(re.findall(r'^    (\w+): (.*)$', joined, flags=re.M))
     try:
-        source = inspect.getsource(make)
+        source = inspect.getsource(inspect.unwrap(make))
     except (OSError, TypeError):
-        return ''
-    found = re.search(rf'^\s*{name}\b[^#\n]*#\s*(.+)$', source, flags=re.M)
-    return found[1] if found else ''
+        return {}
+    return dict(re.findall(r'^\s*(\w+)\b[^#\n]*#\s*(.+)$', source, flags=re.M))
 
-def public_doc(
-    make:Callable,          # the generator function
-    sig:inspect.Signature,  # the public one
-) -> str:
+def public_doc(make: Callable, sig: inspect.Signature) -> str:
     """A sampler's text, with the meaning of all its arguments
 
     Arguments:
@@ -592,19 +518,16 @@ def public_doc(
     """
     common = inspect.signature(Sampler.__call__).parameters
     own = re.split(r'\n(?:Arguments|Returns):', inspect.cleandoc(make.__doc__ or ''))[0]
-    homes = ((k, Sampler.__call__ if k in common else make) for k in sig.parameters)
-    lines = [f'    {name}: {beside(home, name)}' for name, home in homes]
+    all_have, own_ones = meanings(Sampler.__call__), meanings(make)
+    found = {k: (all_have if k in common else own_ones).get(k, '') for k in sig.parameters}
+    lines = [f'    {name}: {meaning}' for name, meaning in found.items()]
     ends = ['Returns: a `Run` over the states, from the first time to the last',
             '    ValueError for a wrong argument, and, on the way, for an answer that',
             '    has another shape or is not finite.']
     return '\n'.join([own.rstrip(), '', 'Arguments:', *lines, '', *ends])
 
 # %% ../nbs/83_sampling.ipynb #sampler-call
-def check_inputs(
-    f:Any,      # should be a denoiser
-    sched:Any,  # should be a schedule
-    x:Any,      # should be a batch of states
-):
+def check_inputs(f: Any, sched: Any, x: Any):
     """ValueError for something else
 
     Arguments:
@@ -621,11 +544,7 @@ def check_inputs(
         raise ValueError('x must be a batch of floating-point states, shape (B, *)')
 
 # %% ../nbs/83_sampling.ipynb #sampler-arguments
-def call_arguments(
-    sig:inspect.Signature,  # the sampler's
-    args:tuple,             # what it was called with
-    kwargs:dict,
-) -> dict[str, Any]: # name -> value, times a list, noise a function
+def call_arguments(sig: inspect.Signature, args: tuple, kwargs: dict) -> dict[str, Any]:
     """A call's arguments with defaults, checked as far as all samplers have them
 
     Arguments:
@@ -647,10 +566,7 @@ def call_arguments(
         a['x'] = a['x'].float()
     return a
 
-def started(
-    make:Callable,  # the generator function
-    a:dict,         # arguments of the call
-) -> Run:
+def started(make: Callable, a: dict) -> Run:
     """The run of a sampler whose arguments are known
 
     Arguments:
@@ -663,14 +579,9 @@ def started(
 
 # %% ../nbs/83_sampling.ipynb #6870eab3
 def sampler(
-    order:int=1,            # order of accuracy of a step
-    calls:int=1,            # calls of the denoiser per step
-    stochastic:bool=False,  # does it draw noise?
-    least:int|None=None,    # fewest steps it can do; None for as many as its order
-    adaptive:bool=False,    # does it choose its own steps, and leave torch for that?
-    n:int|None=20,          # steps by default; None for all whole times
-    times:str='trailing',   # grid by default
-    **checks:Callable,      # option name -> function that raises on a bad value
+    order: int = 1, calls: int = 1, stochastic: bool = False, least: int | None = None,
+    adaptive: bool = False, n: int | None = 20, times: str = 'trailing',
+    **checks: Callable,
 ) -> Callable[[Callable[..., Iterator[Tensor]]], Sampler]:
     """Decorator: makes a generator function a sampler, and enters it into SAMPLERS
 

@@ -23,10 +23,7 @@ from .tables import (
     checked_table, interpolated, table_on, time_tensor, together)
 
 # %% ../nbs/01_schedules.ipynb #82244c00
-def log_snr_at(
-    sched:'Schedule', # T steps
-    t:Tensor,         # times in 0..T, from `time_tensor`
-) -> tuple[Tensor, Tensor|float]: # two parts, to be added
+def log_snr_at(sched: 'Schedule', t: Tensor) -> tuple[Tensor, Tensor | float]:
     """log-SNR at times t; below time 1 the ratio noise / signal falls in a straight line
 
     Arguments:
@@ -41,10 +38,7 @@ def log_snr_at(
     return at, 0. if low is None else interpolated(low, t)
 
 # %% ../nbs/01_schedules.ipynb #schedules-inverse-code
-def time_at(
-    sched:'Schedule',     # T steps
-    log_snr:float|Tensor, # not below the end of the table
-) -> Tensor: # real times, of its shape: float64
+def time_at(sched: 'Schedule', log_snr: float | Tensor) -> Tensor:
     """The times at which log-SNR has the values given
 
     Arguments:
@@ -66,11 +60,7 @@ def time_at(
     return torch.where(x >= table[1], ((table[1] - x) / 2).exp(), line)
 
 # %% ../nbs/01_schedules.ipynb #schedules-gap
-def log_snr_gap(
-    sched:'Schedule', # T steps
-    t:float|Tensor,   # time(s) in 0..T
-    s:float|Tensor,   # time(s) in 0..T
-) -> Tensor:
+def log_snr_gap(sched: 'Schedule', t: float | Tensor, s: float | Tensor) -> Tensor:
     """log-SNR at t minus that at s
 
     Arguments:
@@ -95,10 +85,7 @@ PATHS = dict(
     flow = Path(lambda x: (x / 2).sigmoid(),  lambda x: (-x / 2).sigmoid()),
 )
 
-def beta_at(
-    sched:'Schedule', # T steps, variance preserving
-    t:float|Tensor,   # time(s) in 0..T
-) -> Tensor: # of t's shape: float64
+def beta_at(sched: 'Schedule', t: float | Tensor) -> Tensor:
     """Variance added by the step from t-1 to t; a ValueError on other paths
 
     Arguments:
@@ -119,10 +106,7 @@ def beta_at(
 @recorded
 class Schedule(nn.Module):
     "A noise schedule: log-SNR at times 0..T, and the coefficients that follow from it"
-    def __init__(self,
-        log_snr:Tensor|list[float], # log(signal^2 / noise^2), (T+1,): inf, then falling
-        path:str='vp',              # a key of PATHS: the scale of signal and noise
-    ):
+    def __init__(self, log_snr: Tensor | list[float], path: str = 'vp'):
         """
         Arguments:
             log_snr: log(signal^2 / noise^2), (T+1,): inf, then falling
@@ -186,9 +170,7 @@ class Schedule(nn.Module):
         return beta_at(self, t)
 
 # %% ../nbs/01_schedules.ipynb #8d5f48f3
-def from_log_alpha_bar(
-    log_alpha_bar:Tensor, # at times 1..T, float64
-) -> Schedule:
+def from_log_alpha_bar(log_alpha_bar: Tensor) -> Schedule:
     """The schedule that keeps these shares of the variance
 
     Arguments:
@@ -199,9 +181,7 @@ def from_log_alpha_bar(
     return Schedule(torch.cat([clean, log_snr]))
 
 @recorded
-def schedule_from_betas(
-    betas:Tensor|list[float], # variances beta_1 ... beta_T, strictly between 0 and 1
-) -> Schedule:
+def schedule_from_betas(betas: Tensor | list[float]) -> Schedule:
     """The schedule whose step from t-1 to t adds variance beta_t
 
     Ho et al. 2020, eqs. (2) and (4).
@@ -221,11 +201,7 @@ def schedule_from_betas(
     return from_log_alpha_bar(torch.log1p(-betas).cumsum(0))
 
 # %% ../nbs/01_schedules.ipynb #337a8aea
-def ends_for(
-    T:int,        # number of steps
-    beta_1:float, # first beta of a 1000-step schedule
-    beta_T:float, # last beta of a 1000-step schedule
-) -> tuple[float, float]: # both scaled by 1000/T
+def ends_for(T: int, beta_1: float, beta_T: float) -> tuple[float, float]:
     """First and last beta of a schedule of T steps, or a ValueError if there are none
 
     Arguments:
@@ -249,9 +225,7 @@ def ends_for(
 # %% ../nbs/01_schedules.ipynb #schedules-linear
 @recorded
 def linear_schedule(
-    T:int=1000,         # number of steps
-    beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
-    beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
+    T: int = 1000, beta_1: float = 0.0001, beta_T: float = 0.02,
 ) -> Schedule:
     """Betas in a straight line, Ho et al. 2020, section 4
 
@@ -265,9 +239,7 @@ def linear_schedule(
 
 @recorded
 def quadratic_schedule(
-    T:int=1000,         # number of steps
-    beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
-    beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
+    T: int = 1000, beta_1: float = 0.0001, beta_T: float = 0.02,
 ) -> Schedule:
     """Square roots of the betas in a straight line
 
@@ -282,9 +254,7 @@ def quadratic_schedule(
 
 # %% ../nbs/01_schedules.ipynb #41893738
 def schedule_from_curve(
-    curve:Callable[[Tensor], Tensor], # alpha_bar at u = t/T in [0, 1], but for a factor
-    T:int,                            # number of steps
-    beta_max:float,                   # betas are cut here
+    curve: Callable[[Tensor], Tensor], T: int, beta_max: float,
 ) -> Schedule:
     """The schedule of a falling curve, divided by its value at 0
 
@@ -301,9 +271,7 @@ def schedule_from_curve(
 
 @recorded
 def cosine_schedule(
-    T:int=1000,           # number of steps
-    s:float=0.008,        # offset that keeps the first steps from being too small
-    beta_max:float=0.999, # betas are cut here
+    T: int = 1000, s: float = 0.008, beta_max: float = 0.999,
 ) -> Schedule:
     """alpha_bar as a squared cosine, eq. (17) of Nichol and Dhariwal 2021
 
@@ -318,10 +286,7 @@ def cosine_schedule(
     return schedule_from_curve(curve, T, beta_max)
 
 # %% ../nbs/01_schedules.ipynb #schedules-sigmoid
-def check_rising(
-    start:float, # must be the smaller one
-    end:float,   # must be the larger one
-):
+def check_rising(start: float, end: float):
     """A ValueError if a piece of the logistic curve does not run forward
 
     Arguments:
@@ -333,11 +298,8 @@ def check_rising(
 
 @recorded
 def sigmoid_schedule(
-    T:int=1000,           # number of steps
-    start:float=-3.,      # where on the logistic curve the data end begins
-    end:float=3.,         # where the noise end stops
-    tau:float=1.,         # temperature: larger is flatter
-    beta_max:float=0.999, # betas are cut here
+    T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0,
+    beta_max: float = 0.999,
 ) -> Schedule:
     """alpha_bar as a logistic curve, stretched to run from 1 to 0
 
@@ -361,9 +323,7 @@ def sigmoid_schedule(
 
 @recorded
 def sigmoid_signal_schedule(
-    T:int=1000,      # number of steps
-    start:float=-5., # where on the logistic curve the data end begins
-    end:float=5.,    # where the noise end stops
+    T: int = 1000, start: float = -5.0, end: float = 5.0,
 ) -> Schedule:
     """sqrt(alpha_bar) as a plain logistic curve, divided by its value at time 0
 
@@ -387,10 +347,7 @@ SCHEDULES = dict(
 )
 
 # %% ../nbs/01_schedules.ipynb #81ef1967
-def like(
-    a:Tensor, # coefficients, shape (), (1,) or (B,), float64
-    x:Tensor, # states, shape (B, *)
-) -> Tensor: # a in x's dtype, broadcastable over (B, *): one number, or on x's device
+def like(a: Tensor, x: Tensor) -> Tensor:
     """One coefficient per sample, shaped and cast to multiply `x`
 
     Arguments:
@@ -409,11 +366,8 @@ def like(
     return a.to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 def diffuse(
-    sched:Schedule,       # T steps
-    x0:Tensor,            # clean data, shape (B, *)
-    t:float|Tensor,       # time(s) in 0..T, shape (), (1,) or (B,)
-    eps:Tensor|None=None, # standard normal noise, shape (B, *); drawn if not given
-) -> Tensor: # x_t, shape (B, *)
+    sched: Schedule, x0: Tensor, t: float | Tensor, eps: Tensor | None = None,
+) -> Tensor:
     """A draw from $q(x_t | x_0)$, eq. (4) of Ho et al. 2020
 
     Arguments:
@@ -442,12 +396,8 @@ PREDS = dict(
 
 # %% ../nbs/01_schedules.ipynb #cedaa626
 def target(
-    sched:Schedule,   # T steps
-    x0:Tensor,        # clean data, shape (B, *)
-    eps:Tensor,       # the noise in x_t, shape (B, *)
-    t:float|Tensor,   # time(s) in 0..T, shape (), (1,) or (B,)
-    pred:str='v',     # what is predicted: a key of PREDS
-) -> Tensor: # what a perfect net would answer, shape (B, *)
+    sched: Schedule, x0: Tensor, eps: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
     """$p\\, x_0 + q\\, \\epsilon$ for any parameterisation
 
     Arguments:
@@ -462,12 +412,8 @@ def target(
     return like(p, x0) * x0 + like(q, x0) * eps
 
 def x0_from(
-    sched:Schedule,   # T steps
-    xt:Tensor,        # state at time t, shape (B, *)
-    out:Tensor,       # the net's answer, shape (B, *)
-    t:float|Tensor,   # time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
-    pred:str='v',     # what the net predicts: a key of PREDS
-) -> Tensor: # x0_hat, shape (B, *)
+    sched: Schedule, xt: Tensor, out: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
     """The clean data that a net's answer implies
 
     Arguments:
@@ -486,12 +432,8 @@ def x0_from(
     return like(a, xt) * xt + like(b, xt) * out
 
 def eps_from(
-    sched:Schedule,   # T steps
-    xt:Tensor,        # state at time t, shape (B, *)
-    out:Tensor,       # the net's answer, shape (B, *)
-    t:float|Tensor,   # time(s) above 0, up to T: at t = 0 there is no noise to tell
-    pred:str='v',     # what the net predicts: a key of PREDS
-) -> Tensor: # eps_hat, shape (B, *)
+    sched: Schedule, xt: Tensor, out: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
     """The noise that a net's answer implies
 
     Arguments:
@@ -512,10 +454,7 @@ def eps_from(
 
 # %% ../nbs/01_schedules.ipynb #schedules-rescaled
 @recorded
-def rescaled(
-    sched:Schedule, # T steps, on any path
-    path:str,       # a key of PATHS
-) -> Schedule:
+def rescaled(sched: Schedule, path: str) -> Schedule:
     """The same log-SNR on another path: states differ by a factor at each time
 
     Arguments:

@@ -17,11 +17,8 @@ from .model import Units
 swissroll_units = Units([2], mean=0., std=1.04, clip=2.5, name='swissroll')
 
 def swissroll(
-    n:int,              # how many points
-    seed:int=0,         # the same seed gives the same points
-    noise:float=0.5,    # standard deviation across the curve, before scaling
-    scaling:float=0.15, # of all coordinates
-) -> Tensor: # float32 (n, 2)
+    n: int, seed: int = 0, noise: float = 0.5, scaling: float = 0.15,
+) -> Tensor:
     """Points of a Swiss roll, as scikit-learn draws it, seen from the side
 
     Arguments:
@@ -40,14 +37,9 @@ def swissroll(
 # %% ../nbs/09_swissroll.ipynb #6136adcb
 class SwissRollData(RowsData):
     "Swiss roll: new points every epoch, or a fixed set; held-out sets of their own"
-    def __init__(self,
-        n_train:int=10_000,  # points in an epoch
-        n_val:int=2_000,     # points for validation, and again for the test
-        fresh:bool=True,     # new training points every epoch?
-        batch_size:int=500,  # of training and validation
-        noise:float=0.5,     # standard deviation across the curve, before scaling
-        scaling:float=0.15,  # of all coordinates
-        seed:int=0,          # of all points and of the order of batches
+    def __init__(
+        self, n_train: int = 10000, n_val: int = 2000, fresh: bool = True,
+        batch_size: int = 500, noise: float = 0.5, scaling: float = 0.15, seed: int = 0,
     ):
         """
         Arguments:

@@ -17,10 +17,7 @@ from .checks import in_range
 from .devices import finest
 
 # %% ../nbs/80c_tables.ipynb #1626e7b8
-def time_tensor(
-    t:float|Tensor, # time(s) in 0..T
-    T:int,          # the last time
-) -> Tensor: # long or float64: a tensor where it is, a number on the CPU
+def time_tensor(t: float | Tensor, T: int) -> Tensor:
     """Times as a tensor, or a ValueError that names the one outside 0..T
 
     Arguments:
@@ -45,10 +42,7 @@ def time_tensor(
 # %% ../nbs/80c_tables.ipynb #tables-together
 _Time = TypeVar('_Time', bound=float|Tensor)
 
-def moved(
-    t:float|Tensor,      # a number, or a tensor anywhere
-    device:torch.device, # where it is wanted
-) -> Tensor:
+def moved(t: float | Tensor, device: torch.device) -> Tensor:
     """A time on a device, without waiting for the copy of a single number
 
     Arguments:
@@ -63,9 +57,7 @@ def moved(
     dtype = torch.long if whole else finest(device)
     return torch.full((), t, dtype=dtype, device=device)
 
-def together(
-    *times:_Time, # some may lie on another device than the CPU
-) -> list[_Time|Tensor]: # the same times, all there
+def together(*times: _Time) -> list[_Time | Tensor]:
     """Times in one place
 
     Arguments:
@@ -78,10 +70,7 @@ def together(
     return list(times)
 
 # %% ../nbs/80c_tables.ipynb #82244c00
-def entries(
-    table:Tensor, # shape (T+1,)
-    k:Tensor,     # long, of any shape
-) -> Tensor: # of k's shape
+def entries(table: Tensor, k: Tensor) -> Tensor:
     """Entries k of a table, without waiting for a single k on another device
 
     Arguments:
@@ -91,10 +80,7 @@ def entries(
     """
     return table.index_select(0, k.reshape(-1)).reshape(k.shape)
 
-def interpolated(
-    table:Tensor, # shape (T+1,)
-    t:Tensor,     # times in 0..T, long or real
-) -> Tensor: # of t's shape; not finite between 0 and 1
+def interpolated(table: Tensor, t: Tensor) -> Tensor:
     """A table at times t: a straight line between two whole times
 
     Arguments:
@@ -109,9 +95,7 @@ def interpolated(
     return entries(table, lo) + (t - lo) * (entries(table, hi) - entries(table, lo))
 
 # %% ../nbs/80c_tables.ipynb #schedules-table
-def float64(
-    x:Tensor|list[float]|float, # numbers
-) -> Tensor: # on the CPU
+def float64(x: Tensor | list[float] | float) -> Tensor:
     """Numbers in float64; Python's own must not pass through float32
 
     Arguments:
@@ -122,9 +106,7 @@ def float64(
         return x.detach().cpu().double()
     return torch.as_tensor(x, dtype=torch.float64)
 
-def checked_table(
-    log_snr:Tensor|list[float], # at times 0..T
-) -> Tensor: # shape (T+1,), float64 on the CPU: a copy
+def checked_table(log_snr: Tensor | list[float]) -> Tensor:
     """A table of log-SNR, or a ValueError that says why it is none
 
     Arguments:
@@ -143,10 +125,7 @@ def checked_table(
     return table
 
 # %% ../nbs/80c_tables.ipynb #tables-on
-def table_on(
-    table:Tensor,        # float64, on the CPU
-    device:torch.device, # where it is wanted
-) -> tuple[Tensor, Tensor|None]: # in the finest type there, and what that leaves out
+def table_on(table: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """A table on a device, as two parts to be added
 
     Arguments:

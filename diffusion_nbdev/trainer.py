@@ -24,10 +24,8 @@ from .devices import (
 MIXED = {'32': '32-true', 'bf16': 'bf16-mixed'}
 
 def trainer_options(
-    given:dict,              # arguments of Lightning's Trainer
-    shape:list[int],         # of one sample
-    precision:str|None=None, # 32 or bf16, or Lightning's name; None for the rule
-) -> dict: # accelerator, devices, precision, where nothing else was given
+    given: dict, shape: list[int], precision: str | None = None,
+) -> dict:
     """Where and how finely a training computes, by the rules of `devices`
 
     Arguments:
@@ -73,10 +71,7 @@ class Computing(L.Callback):
         self.set.close()
 
 # %% ../nbs/88_trainer.ipynb #88-step
-def set_seed(
-    seed:int,            # from 0 to 2^63 - 1
-    device:torch.device, # where a training runs
-) -> None:
+def set_seed(seed: int, device: torch.device) -> None:
     """Set the generators of the CPU and of one device
 
     Arguments:
@@ -89,9 +84,7 @@ def set_seed(
         torch.get_device_module(device).manual_seed(seed)
 
 def clip_gradients(
-    net:nn.Module,           # whose gradients are changed
-    most:float|None,         # None or 0: they stay as they are
-    algorithm:str|None=None, # 'value', or 'norm' of all of them
+    net: nn.Module, most: float | None, algorithm: str | None = None,
 ) -> None:
     """Make gradients smaller where they are larger than `most`
 
@@ -105,9 +98,7 @@ def clip_gradients(
     clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
     clip(net.parameters(), most)
 
-def share_done(
-    trainer:L.Trainer|None, # of a module
-) -> float|None: # 1 outside of a training, None where no end is planned
+def share_done(trainer: L.Trainer | None) -> float | None:
     """The share of a training that is done
 
     Arguments:

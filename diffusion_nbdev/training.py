@@ -34,10 +34,7 @@ from .trainer import (
 @recorded
 class Simple:
     "The simple loss of each sample, eq. (14) of Ho et al. 2020, for any prediction"
-    def __init__(self,
-        loss:str='mse',        # of a number of the net's answer: 'mse' or 'l1'
-        gamma:float|None=None, # min-SNR weight; None weighs all times the same
-    ):
+    def __init__(self, loss: str = 'mse', gamma: float | None = None):
         """
         Arguments:
             loss: of a number of the net's answer: 'mse' or 'l1'
@@ -47,14 +44,10 @@ class Simple:
         self.loss = loss
         self.weight = None if gamma is None else min_snr(gamma)
 
-    def __call__(self,
-        model:Model,   # what is trained
-        x0:Tensor,     # clean data in the model's units, shape (B, *)
-        c:Tensor|None, # labels, long (B,); -1 where the net must do without
-        t:Tensor,      # times in 1..T, long (B,)
-        eps:Tensor,    # noise, shape (B, *)
-        **guidance,    # w and guide, as `diffusion_loss` takes them
-    ) -> Tensor: # shape (B,)
+    def __call__(
+        self, model: Model, x0: Tensor, c: Tensor | None, t: Tensor, eps: Tensor,
+        **guidance,
+    ) -> Tensor:
         """The loss of each sample
 
         Arguments:
@@ -71,9 +64,7 @@ class Simple:
             t=t, eps=eps, reduce=False, **guidance)
 
 # %% ../nbs/08_training.ipynb #objective-parts
-def objective_recipe(
-    objective:Callable, # an objective
-) -> dict|str: # class_path and init_args, or the path of a function
+def objective_recipe(objective: Callable) -> dict | str:
     """How a config names an objective: checkpoints and weights files keep it
 
     Arguments:
@@ -86,12 +77,7 @@ def objective_recipe(
     return f'{maker.__module__}.{maker.__qualname__}'
 
 # %% ../nbs/08_training.ipynb #d9d2821d
-def lr_factor(
-    k:int,              # optimiser step, from 0
-    K:float,            # planned number of steps; inf if there is no plan
-    warmup:int=0,       # steps of the linear rise
-    decay:str='cosine', # or 'constant'
-) -> float: # of the learning rate
+def lr_factor(k: int, K: float, warmup: int = 0, decay: str = 'cosine') -> float:
     """Linear warm-up that does not start at zero, then constant or cosine
 
     Arguments:
@@ -107,14 +93,9 @@ def lr_factor(
     return rise * fall
 
 def adamw(
-    net:nn.Module,        # whose weights are trained
-    K:float,              # planned number of steps; inf if there is no plan
-    lr:float,             # learning rate
-    warmup:int,           # steps until it is reached
-    decay:str,            # 'cosine' or 'constant'
-    weight_decay:float=0.,# decoupled
-    fused:bool=True,      # all weights in one operation?
-) -> dict: # as Lightning takes it
+    net: nn.Module, K: float, lr: float, warmup: int, decay: str,
+    weight_decay: float = 0.0, fused: bool = True,
+) -> dict:
     """AdamW and its learning rate
 
     Arguments:
@@ -141,10 +122,7 @@ def adamw(
 # 2^32 (sqrt(5) - 1) / 2, rounded
 GOLDEN = 2654435769
 
-def held_out_times(
-    T:int,    # number of steps
-    i:Tensor, # row numbers, long (B,), below 2^31
-) -> Tensor: # times in 1..T, long (B,)
+def held_out_times(T: int, i: Tensor) -> Tensor:
     """Times spread evenly by the golden ratio, a function of the row number
 
     Arguments:
@@ -202,10 +180,7 @@ class Evaluated(L.LightningModule):
         return (both[0] / both[1]).float()
 
 # %% ../nbs/08_training.ipynb #lit-checks
-def drop_labels(
-    c:Tensor|None, # labels, long (B,)
-    share:float,   # of them that is hidden
-) -> Tensor|None: # labels, of which some are -1
+def drop_labels(c: Tensor | None, share: float) -> Tensor | None:
     """Hide the labels of some samples, so that the net also learns to do without
 
     Arguments:
@@ -217,11 +192,7 @@ def drop_labels(
     hidden = torch.rand(len(c), device=c.device) < share
     return torch.where(hidden, -1, c)
 
-def check_training(
-    model:Model,        # what is trained
-    objective:Callable, # what for
-    h,                  # hyperparameters of `LitDiffusion`
-) -> None:
+def check_training(model: Model, objective: Callable, h) -> None:
     """ValueError for what makes no training: its name, its value and what is allowed
 
     Arguments:
@@ -243,16 +214,10 @@ def check_training(
 # %% ../nbs/08_training.ipynb #class-lit
 class LitDiffusion(Evaluated):
     "Objective, optimiser and logging around a Model"
-    def __init__(self,
-        model:Model,           # what is trained
-        lr:float=1e-3,         # learning rate of Adam
-        warmup:int=100,        # steps until it is reached
-        decay:str='cosine',    # 'cosine' or 'constant'
-        times:str='uniform',   # how training times are spread: or 'logit_normal'
-        drop_class:float=0.1,  # share of labels replaced by the null label, -1
-        weight_decay:float=0., # decoupled, as in AdamW
-        objective:Callable|None=None, # of model, x0, c, t, eps; None for `Simple()`
-        seed:int=0,            # of every random choice in training
+    def __init__(
+        self, model: Model, lr: float = 0.001, warmup: int = 100, decay: str = 'cosine',
+        times: str = 'uniform', drop_class: float = 0.1, weight_decay: float = 0.0,
+        objective: Callable | None = None, seed: int = 0,
     ):
         """
         Arguments:
@@ -306,10 +271,7 @@ class LitDiffusion(Evaluated):
 # %% ../nbs/08_training.ipynb #44874fc9
 @torch.no_grad()
 def average_weights(
-    averages:list[Tensor], # changed
-    weights:list[Tensor],  # the live ones
-    k:int,                 # how many went into the averages so far
-    decay:float,           # the largest d_k
+    averages: list[Tensor], weights: list[Tensor], k: int, decay: float,
 ) -> None:
     """One step of the exponential moving average; the first weights are copied
 
@@ -324,9 +286,7 @@ def average_weights(
 
 class EMA(WeightAveraging):
     "Exponential moving average of the weights: what is validated, saved and sampled"
-    def __init__(self,
-        decay:float=0.999, # a step; reached after about 9 / (1 - decay) steps
-    ):
+    def __init__(self, decay: float = 0.999):
         """
         Arguments:
             decay: a step; reached after about 9 / (1 - decay) steps
@@ -375,11 +335,8 @@ class EMA(WeightAveraging):
 
 # %% ../nbs/08_training.ipynb #fit-call
 def default_callbacks(
-    ema:float|None=0.999,   # decay of the weights' average; None for no average
-    pictures:int=10,        # epochs between two pictures of samples; 0 for none
-    checkpoint_steps:int=0, # steps between checkpoints inside an epoch; 0 for none
-    skip_bad_steps:int=0,   # steps without a finite loss that are left out
-    compile:bool=False,     # compile the net for the training?
+    ema: float | None = 0.999, pictures: int = 10, checkpoint_steps: int = 0,
+    skip_bad_steps: int = 0, compile: bool = False,
 ) -> list[L.Callback]:
     """What every training gets: average, pictures, learning rate, checkpoints, weights
 
@@ -400,21 +357,12 @@ def default_callbacks(
 
 # %% ../nbs/08_training.ipynb #fit-fit
 def fit(
-    lit:LitDiffusion,          # what is trained
-    data:L.LightningDataModule,# its data
-    folder:str|Path='run',     # where runs are kept
-    name:str='model',          # of this run: folder/name/version_k
-    ema:float|None=0.999,      # decay of the weights' average; None for no average
-    pictures:int=10,           # epochs between two pictures of samples; 0 for none
-    checkpoint_steps:int=0,    # steps between checkpoints inside an epoch
-    skip_bad_steps:int=0,      # steps without a finite loss that are left out
-    progress:bool=True,        # show a bar?
-    callbacks:Sequence[L.Callback]=(), # further ones
-    resume:str|Path|None=None, # a checkpoint to go on from
-    precision:str|None=None,   # 32, or bf16 where it is safe; None chooses
-    compile:bool=False,        # compile the net first
-    **trainer,                 # passed to Lightning's Trainer
-) -> L.Trainer: # its `log_dir` holds logs, checkpoints and model.safetensors
+    lit: LitDiffusion, data: L.LightningDataModule, folder: str | Path = 'run',
+    name: str = 'model', ema: float | None = 0.999, pictures: int = 10,
+    checkpoint_steps: int = 0, skip_bad_steps: int = 0, progress: bool = True,
+    callbacks: Sequence[L.Callback] = (), resume: str | Path | None = None,
+    precision: str | None = None, compile: bool = False, **trainer,
+) -> L.Trainer:
     """Train; afterwards `lit.model` has the averaged weights, in evaluation mode.
 
     lit, data: what is trained, and a data module with `units`, as `TensorData` has.
@@ -472,12 +420,9 @@ def fit(
 @recorded
 class TrainedGuidance(Simple):
     "The simple loss of a net that is to answer as if it were guided with weight w"
-    def __init__(self,
-        w:float,               # guidance weight that the net gets into itself
-        w_from:float=0.,       # share of the training after which it gets it
-        guide:str|None=None,   # weights of a weaker net: a shipped name or a file
-        loss:str='mse',        # as in `Simple`
-        gamma:float|None=None, # as in `Simple`
+    def __init__(
+        self, w: float, w_from: float = 0.0, guide: str | None = None,
+        loss: str = 'mse', gamma: float | None = None,
     ):
         """
         Arguments:

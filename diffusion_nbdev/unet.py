@@ -22,11 +22,7 @@ from .files import first_difference
 from .recipes import recorded
 
 # %% ../nbs/03_unet.ipynb #7a3df968
-def time_features(
-    t:Tensor,               # times in steps, shape (B,), whole or real
-    dim:int,                # number of features, even
-    max_period:float=1e4,   # P, in radians: longer than any T
-) -> Tensor:                # shape (B, dim); float64 for float64 times, else float32
+def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
     """Sines and cosines of time at geometrically spaced frequencies, see the chapter
 
     Arguments:
@@ -41,11 +37,7 @@ def time_features(
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 # %% ../nbs/03_unet.ipynb #fd048087
-def time_rows(
-    t:Tensor|float, # times, shape (), (1,) or (B,), whole or real; or a number
-    weight:Tensor,  # of the layer that will see them: tells device and dtype
-    B:int,          # number of samples
-) -> Tensor: # shape (1,) or (B,); float64 for a layer in float64
+def time_rows(t: Tensor | float, weight: Tensor, B: int) -> Tensor:
     """Times as a row, or a ValueError for another shape
 
     Arguments:
@@ -66,11 +58,8 @@ def time_rows(
 
 # %% ../nbs/03_unet.ipynb #unet-label-rows
 def label_rows(
-    c:int|Tensor|None,   # labels, shape (), (1,) or (B,); None: the null label
-    n_classes:int,       # labels are 0 .. n_classes-1, and -1 is the null label
-    B:int,               # number of samples
-    device:torch.device, # where the table is
-) -> Tensor: # long, shape (1,) or (B,): c + 1
+    c: int | Tensor | None, n_classes: int, B: int, device: torch.device,
+) -> Tensor:
     """Rows of the table of labels, or a ValueError for a label that does not exist
 
     Arguments:
@@ -91,10 +80,7 @@ def label_rows(
 # %% ../nbs/03_unet.ipynb #unet-embedding
 class Embedding(nn.Module):
     "Time and class as one vector $e(t, c)$, see the chapter"
-    def __init__(self,
-        dim:int,         # size of the embedding, even
-        n_classes:int=0, # 0 .. n_classes-1, and -1 is the null label; 0: no classes
-    ):
+    def __init__(self, dim: int, n_classes: int = 0):
         """ValueError for an odd size or a number of classes below 0
 
         Arguments:
@@ -111,11 +97,7 @@ class Embedding(nn.Module):
         if n_classes:
             self.label = nn.Embedding(n_classes + 1, dim)
 
-    def forward(self,
-        t:Tensor|float,    # times, shape (), (1,) or (B,), whole or real; or a number
-        c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
-        B:int,             # number of samples
-    ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
+    def forward(self, t: Tensor | float, c: int | Tensor | None, B: int) -> Tensor:
         """
         Arguments:
             t: times, shape (), (1,) or (B,), whole or real; or a number
@@ -136,10 +118,7 @@ class Embedding(nn.Module):
 # %% ../nbs/03_unet.ipynb #3d74dbde
 class FiLM(nn.Module):
     "Scale and shift of each channel by the embedding, Perez et al. 2018"
-    def __init__(self,
-        channels:int, # channels to steer
-        emb_dim:int,  # size of the embedding
-    ):
+    def __init__(self, channels: int, emb_dim: int):
         """
         Arguments:
             channels: channels to steer
@@ -148,10 +127,7 @@ class FiLM(nn.Module):
         super().__init__()
         self.proj = nn.Linear(emb_dim, 2 * channels)
 
-    def forward(self,
-        h:Tensor, # features, shape (B, C, *)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # shape (B, C, *)
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """
         Arguments:
             h: features, shape (B, C, *)
@@ -163,9 +139,7 @@ class FiLM(nn.Module):
         return torch.addcmul(b, h, 1 + a)
 
 # %% ../nbs/03_unet.ipynb #6b50174f
-def group_norm(
-    channels:int, # number of channels
-) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
     """Group norm of up to 8 groups, each of two channels or more, Wu and He 2018
 
     Arguments:
@@ -175,9 +149,7 @@ def group_norm(
     fit = [g for g in range(1, 9) if channels % g == 0 and channels // g >= least]
     return nn.GroupNorm(max(fit), channels)
 
-def no_norm(
-    channels:int, # number of channels
-) -> nn.Identity:
+def no_norm(channels: int) -> nn.Identity:
     """Features as they are
 
     Arguments:
@@ -188,9 +160,7 @@ def no_norm(
 NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 
 # %% ../nbs/03_unet.ipynb #3ae38ab2
-def zero(
-    layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
-) -> nn.Module: # the same layer
+def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
     """Start at zero: the layer answers 0 until it has learnt something
 
     Arguments:
@@ -203,12 +173,9 @@ def zero(
 
 class ResBlock(nn.Module):
     "Two 3x3 convolutions steered by the embedding, with a way around"
-    def __init__(self,
-        c_in:int,         # channels that come in
-        c_out:int,        # channels that go out
-        emb_dim:int,      # size of the embedding
-        norm:str='group', # a key of NORMS
-        dropout:float=0., # share of features dropped before the second convolution
+    def __init__(
+        self, c_in: int, c_out: int, emb_dim: int, norm: str = 'group',
+        dropout: float = 0.0,
     ):
         """
         Arguments:
@@ -226,10 +193,7 @@ class ResBlock(nn.Module):
         self.conv2 = zero(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.way = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self,
-        x:Tensor, # features, shape (B, c_in, H, W)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # shape (B, c_out, H, W)
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """
         Arguments:
             x: features, shape (B, c_in, H, W)
@@ -241,10 +205,7 @@ class ResBlock(nn.Module):
         return self.way(x) + self.conv2(self.drop(h))
 
 # %% ../nbs/03_unet.ipynb #3f52f9f0
-def head_count(
-    channels:int,   # to be shared among the heads
-    heads:int|None, # asked for; None chooses
-) -> int:
+def head_count(channels: int, heads: int | None) -> int:
     """How many heads; ValueError for a number that does not divide the channels
 
     Arguments:
@@ -259,11 +220,7 @@ def head_count(
 
 class Attention(nn.Module):
     "Self-attention over all pixels, with a way around, Vaswani et al. 2017"
-    def __init__(self,
-        channels:int,        # channels in and out
-        heads:int|None=None, # must divide the channels; None: 4, or 2 or 1
-        norm:str='group',    # a key of NORMS
-    ):
+    def __init__(self, channels: int, heads: int | None = None, norm: str = 'group'):
         """
         Arguments:
             channels: channels in and out
@@ -276,9 +233,7 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self,
-        x:Tensor, # features, shape (B, C, H, W)
-    ) -> Tensor: # the same shape
+    def forward(self, x: Tensor) -> Tensor:
         """
         Arguments:
             x: features, shape (B, C, H, W)
@@ -291,11 +246,7 @@ class Attention(nn.Module):
         return x + self.out(h.transpose(2, 3).reshape(B, C, H, W))
 
 # %% ../nbs/03_unet.ipynb #3f58a5ee
-def interpolated(
-    c_in:int,   # channels that come in
-    c_out:int,  # channels that go out
-    mode:str,   # of torch's interpolation
-) -> nn.Module:
+def interpolated(c_in: int, c_out: int, mode: str) -> nn.Module:
     """Channels mixed where there are few pixels, then pixels interpolated
 
     Arguments:
@@ -306,10 +257,7 @@ def interpolated(
     up = nn.Upsample(scale_factor=2, mode=mode)
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1), up)
 
-def transposed_conv(
-    c_in:int,  # channels that come in
-    c_out:int, # channels that go out
-) -> nn.Module:
+def transposed_conv(c_in: int, c_out: int) -> nn.Module:
     """Each pixel becomes four by a learnt map
 
     Arguments:
@@ -318,10 +266,7 @@ def transposed_conv(
     """
     return nn.ConvTranspose2d(c_in, c_out, 2, stride=2)
 
-def shuffled_pixels(
-    c_in:int,  # channels that come in
-    c_out:int, # channels that go out
-) -> nn.Module:
+def shuffled_pixels(c_in: int, c_out: int) -> nn.Module:
     """Four times the channels, then rearranged
 
     Arguments:
@@ -339,10 +284,7 @@ UPSAMPLE = {
 # %% ../nbs/03_unet.ipynb #08ca55f5
 class Stage(nn.ModuleList):
     "Residual blocks, one after the other"
-    def forward(self,
-        h:Tensor, # features, shape (B, C, H, W)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # features of as many pixels
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """
         Arguments:
             h: features, shape (B, C, H, W)
@@ -354,9 +296,7 @@ class Stage(nn.ModuleList):
         return h
 
 def stages(
-    channels:Iterable[tuple[int, int]], # into and out of each stage
-    blocks:int,                         # in a stage
-    **options,                          # emb_dim, norm, dropout: of `ResBlock`
+    channels: Iterable[tuple[int, int]], blocks: int, **options,
 ) -> nn.ModuleList:
     """Stages whose first block changes the channels
 
@@ -371,11 +311,7 @@ def stages(
         made.append(Stage([ResBlock(c_in, c, **options), *inner]))
     return made
 
-def joined(
-    h:Tensor,    # what comes up, shape (B, C, H, W)
-    kept:Tensor, # what was kept on the way down, shape (B, C, H', W')
-    skip:str,    # 'cat' or 'add'
-) -> Tensor: # shape (B, 2C or C, H', W')
+def joined(h: Tensor, kept: Tensor, skip: str) -> Tensor:
     """Cropped to the size of what was kept, and joined with it
 
     Arguments:
@@ -391,10 +327,7 @@ def joined(
 # name -> by what factor joined features have more channels
 SKIPS = {'cat': 2, 'add': 1}
 
-def patches(
-    x:Tensor,  # images, shape (B, C, H, W)
-    patch:int, # side of a patch
-) -> Tensor: # shape (B, C * patch^2, H / patch, W / patch), rounded up
+def patches(x: Tensor, patch: int) -> Tensor:
     """Each patch of pixels as one pixel of more channels
 
     Arguments:
@@ -406,11 +339,7 @@ def patches(
     x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
     return F.pixel_unshuffle(x, patch)
 
-def down_and_up(
-    net:'UNet',
-    h:Tensor, # features at full resolution, shape (B, C, H, W)
-    e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-) -> Tensor: # the same shape as h
+def down_and_up(net: 'UNet', h: Tensor, e: Tensor) -> Tensor:
     """The way through the U: down, keeping the end of each level, and up again
 
     Arguments:
@@ -431,12 +360,8 @@ def down_and_up(
 
 # %% ../nbs/03_unet.ipynb #unet-checks
 def check_unet(
-    in_channels:int,        # of the images, 1 to 4
-    out_channels:int,       # of the answer, 1 or more
-    channels:Sequence[int], # of each level, one to five of them
-    blocks:int,             # in a level, 1 or more
-    patch:int,              # side of a patch, 1 to 4
-    dropout:float,          # in [0, 1)
+    in_channels: int, out_channels: int, channels: Sequence[int], blocks: int,
+    patch: int, dropout: float,
 ) -> None:
     """ValueError for arguments of which no U-Net can be made
 
@@ -461,10 +386,7 @@ def check_unet(
     if not 0 <= dropout < 1:
         raise ValueError(f'dropout = {dropout}: must be at least 0 and less than 1')
 
-def check_images(
-    xt:Tensor,    # of any shape
-    channels:int, # that there must be
-) -> None:
+def check_images(xt: Tensor, channels: int) -> None:
     """ValueError for anything but images of that many channels, 4 to 64 pixels a side
 
     Arguments:
@@ -483,20 +405,12 @@ def check_images(
 @recorded
 class UNet(nn.Module):
     "A U-Net steered by time and class: net(xt, t, c=None) -> out of xt's shape"
-    def __init__(self,
-        in_channels:int=1,          # channels of the images, 1 to 4
-        channels:Sequence[int]=(32, 64, 128), # of each level, from the top down
-        blocks:int=1,               # residual blocks a level, on each side
-        n_classes:int=0,            # labels 0 .. n_classes-1, null label -1; 0: none
-        patch:int=1,                # patches of this side become channels
-        attention:bool=True,        # self-attention at the bottom?
-        heads:int|None=None,        # of attention, see `Attention`
-        norm:str='group',           # a key of NORMS; 'batch': read the warning
-        upsample:str='nearest',     # a key of UPSAMPLE
-        skip:str='cat',             # how kept features are joined: 'cat' or 'add'
-        dropout:float=0.,           # in [0, 1)
-        emb_dim:int=128,            # size of the embedding of time and class
-        out_channels:int|None=None, # channels of the answer, if not in_channels
+    def __init__(
+        self, in_channels: int = 1, channels: Sequence[int] = (32, 64, 128),
+        blocks: int = 1, n_classes: int = 0, patch: int = 1, attention: bool = True,
+        heads: int | None = None, norm: str = 'group', upsample: str = 'nearest',
+        skip: str = 'cat', dropout: float = 0.0, emb_dim: int = 128,
+        out_channels: int | None = None,
     ):
         """ValueError for arguments of which no U-Net can be made
 
@@ -535,11 +449,9 @@ class UNet(nn.Module):
         self.norm = choose(norm, NORMS, 'norm')(top)
         self.out = zero(nn.Conv2d(top, out_channels * patch ** 2, 3, padding=1))
 
-    def forward(self,
-        xt:Tensor,              # noisy images, (B, in_channels, H, W), sides 4 to 64
-        t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
-        c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
-    ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: Tensor | float, c: int | Tensor | None = None,
+    ) -> Tensor:
         """
         Arguments:
             xt: noisy images, (B, in_channels, H, W), sides 4 to 64
@@ -554,9 +466,7 @@ class UNet(nn.Module):
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 
 # %% ../nbs/03_unet.ipynb #unet-grow
-def answers_its_input(
-    block:nn.Module, # any part of a net
-) -> bool:
+def answers_its_input(block: nn.Module) -> bool:
     """Is it a residual block that hands its input through, as it starts?
 
     Arguments:
@@ -566,10 +476,7 @@ def answers_its_input(
         return False
     return not any(p.any() for p in block.conv2.parameters())
 
-def grow(
-    net:nn.Module,                # as it starts, with as many blocks or more
-    weights:Mapping[str, Tensor], # of the smaller one: its `state_dict()`
-) -> nn.Module: # the same net, which now answers as the smaller one does
+def grow(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     """Start a deeper U-Net from the weights of a shallower one, Chen et al. 2016
 
     ValueError if they are of another net.
@@ -596,12 +503,9 @@ def grow(
 @recorded
 class PointMLP(nn.Module):
     "A residual MLP steered by time and class: net(xt, t, c=None) -> out of xt's shape"
-    def __init__(self,
-        dim:int=2,       # coordinates of a point
-        width:int=128,   # features inside
-        depth:int=3,     # residual blocks
-        n_classes:int=0, # labels 0 .. n_classes-1 and the null label -1; 0: no labels
-        emb_dim:int=40,  # size of the embedding of time and class
+    def __init__(
+        self, dim: int = 2, width: int = 128, depth: int = 3, n_classes: int = 0,
+        emb_dim: int = 40,
     ):
         """ValueError for sizes below 1
 
@@ -623,11 +527,9 @@ class PointMLP(nn.Module):
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.out = zero(nn.Linear(width, dim))
 
-    def forward(self,
-        xt:Tensor,              # noisy points, shape (B, dim)
-        t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
-        c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
-    ) -> Tensor: # shape (B, dim), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: Tensor | float, c: int | Tensor | None = None,
+    ) -> Tensor:
         """
         Arguments:
             xt: noisy points, shape (B, dim)

@@ -3,11 +3,8 @@
     python tools/catalogue.py            write diffusion_nbdev/catalogue.json
     python tools/catalogue.py --check    say whether it is in step; exit 1 if not
 """
-import inspect
-import io
 import json
 import sys
-import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,19 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from diffusion_nbdev.cli.catalogue import (
     CATALOGUE, imported_catalogue, write_catalogue)
-
-
-def meanings(f):
-    "Argument -> the comment beside it."
-    source = inspect.getsource(inspect.unwrap(f))
-    lines = source.splitlines()
-    params, found = inspect.signature(f).parameters, {}
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            name = lines[token.start[0] - 1].partition(':')[0].strip()
-            if name in params:
-                found.setdefault(name, token.string.lstrip('# '))
-    return found
+from diffusion_nbdev.sampling import meanings
 
 
 def in_step():

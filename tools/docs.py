@@ -1,9 +1,10 @@
-"""What `help` shows: the comments beside arguments, put into the docstrings of the exported modules.
+"""What `help` shows: the comments beside arguments, moved into the docstrings of the modules.
 
     python tools/docs.py     after nbdev_export (`make export` does both)
 
 In a notebook the meaning of an argument stands beside it, as a comment. `help`, editors and
-type checkers read docstrings only, so an exported function gets an `Arguments` part.
+type checkers read docstrings only, so an exported function gets an `Arguments` part, and its
+signature is set without the comments.
 """
 import ast, re, sys, textwrap
 from pathlib import Path
@@ -54,7 +55,8 @@ def documented(text):
             rows = list(meanings(f, notes, method and not static(f)))
             if rows and f.body[0].lineno > f.lineno: changes.append((f, rows))
     visit(ast.parse(text), False)
-    for f, rows in reversed(changes): put(lines, f.body[0], rows)
+    for f, rows in reversed(changes):
+        if put(lines, f.body[0], rows): bare(lines, f)
     return '\n'.join(lines) + '\n'
 
 
@@ -65,21 +67,63 @@ def put(lines, first, rows):
     "Into the docstring that stands first in a function; or a new one"
     at, indent = first.lineno - 1, ' ' * first.col_offset
     before = lines[at][:first.col_offset]
-    if before.strip(): return  # behind the signature, in its line: no room
+    # behind the signature, in its line: no room
+    if before.strip(): return False
     doc = isinstance(first, ast.Expr) and isinstance(getattr(first.value, 'value', None), str)
     if not doc:
         below = [f'{indent}"""', *part(rows, indent), f'{indent}"""']
         lines[at:at] = below
-        return
+        return True
     end = first.end_lineno
     old = '\n'.join(lines[at:end])
     m = re.fullmatch(r'(\s*[rR]?)("""|\'\'\'|"|\')(.*)\2\s*', old, flags=re.S)
     # a docstring of several literals, or with code behind it: left alone
-    if not m: return
+    if not m: return False
     body = m[3].rstrip()
-    if re.search(r'(\n\n|^\s*)\s*(Arguments|Returns):', body): return  # there already
+    if re.search(r'(\n\n|^\s*)\s*(Arguments|Returns):', body): return False  # there already
     if m[2] == "'": body = body.replace('"""', "'''")
     lines[at:end] = [f'{m[1]}"""{body}', '', *part(rows, indent), f'{indent}"""']
+    return True
+
+
+def argument(x, default, lead=''):
+    "An argument as it stands in a signature"
+    typed = f': {ast.unparse(x.annotation)}' if x.annotation else ''
+    equals = ' = ' if typed else '='
+    return lead + x.arg + typed + (equals + ast.unparse(default) if default else '')
+
+
+def inside(a):
+    "What stands between the brackets of a signature, piece by piece"
+    plain = a.posonlyargs + a.args
+    defaults = [None] * (len(plain) - len(a.defaults)) + a.defaults
+    out = [argument(x, d) for x, d in zip(plain, defaults)]
+    if a.posonlyargs: out.insert(len(a.posonlyargs), '/')
+    if a.vararg: out.append(argument(a.vararg, None, '*'))
+    elif a.kwonlyargs: out.append('*')
+    out += [argument(x, d) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
+    if a.kwarg: out.append(argument(a.kwarg, None, '**'))
+    return out
+
+
+def bare(lines, f):
+    "The signature of f without comments, in as few lines as fit"
+    indent = ' ' * f.col_offset
+    head, end = f'{indent}def {f.name}(', f') -> {ast.unparse(f.returns)}:' if f.returns else '):'
+    body = ', '.join(inside(f.args))
+    if len(head + body + end) <= 88:
+        new = [head + body + end]
+    else:
+        rows = ['']
+        for piece in inside(f.args):
+            added = f'{rows[-1]} {piece},'.lstrip()
+            if rows[-1] and len(indent) + 4 + len(added) > 88: rows.append(piece + ',')
+            else: rows[-1] = added
+        rows = [f'{indent}    {row}' for row in rows]
+        new = [head, *rows, indent + end]
+    # from `def` to the line before the docstring, which `put` may just have written
+    stop = f.body[0].lineno - 1
+    lines[f.lineno - 1:stop] = new
 
 
 def write(root=ROOT):

@@ -26,8 +26,18 @@ def text(node, src):
     "A piece of source on one line."
     return ' '.join(ast.get_source_segment(src, node).split()) if node else ''
 
+def told(n):
+    "Name -> meaning, from the `Arguments` and `Returns` of a docstring (tools/docs.py)."
+    doc, out = ast.get_docstring(n) or '', {}
+    parts = re.split(r'(?:^|\n)(?=Arguments:|Returns:)', doc)[1:]
+    for part in parts:
+        if part.startswith('Returns:'): out['return'] = ' '.join(part[8:].split())
+        else: out.update((k, ' '.join(v.split())) for k, v in re.findall(r'(?m)^    (\w+): (.*(?:\n {8}.*)*)', part))
+    return out
+
 def arguments(f, notes, method, src):
     "Name, type, default and meaning of each argument."
+    said = told(f)
     a = f.args
     plain = a.posonlyargs + a.args
     pairs = list(zip(plain, [None] * (len(plain) - len(a.defaults)) + a.defaults))
@@ -39,7 +49,7 @@ def arguments(f, notes, method, src):
     for x, d in pairs:
         line = (d or x).end_lineno
         yield (star.get(id(x), '') + x.arg, text(x.annotation, src), text(d, src),
-               '' if line == f.lineno else notes.get(line, ''))
+               said.get(x.arg) or ('' if line == f.lineno else notes.get(line, '')))
 
 def docstring(n):
     "Without the part that repeats the comments beside the arguments (tools/docs.py)."
@@ -48,7 +58,7 @@ def docstring(n):
 def function(f, notes, src, name=None, method=False):
     "What a page says about a function."
     args, ret = list(arguments(f, notes, method, src)), text(f.returns, src)
-    meaning = notes.get(f.returns.end_lineno, '') if f.returns else ''
+    meaning = told(f).get('return') or (notes.get(f.returns.end_lineno, '') if f.returns else '')
     if args and args[-1][3] == meaning and f.returns and f.returns.end_lineno == f.lineno: meaning = ''
     return dict(name=name or f.name, args=args, ret=(ret, meaning) if ret or meaning else None, doc=docstring(f))
 

@@ -24,16 +24,14 @@ HERE = Path(__file__).parent.parent if IN_PACKAGE else Path('../diffusion_nbdev'
 HERE = HERE.resolve()
 
 # %% ../../nbs/91a_catalogue.ipynb #a-configs
-def configs() -> dict[str, Path]: # name -> file
+def configs() -> dict[str, Path]:
     """The configs that come with the package
 
     Returns: name -> file
     """
     return {path.stem: path for path in sorted((HERE/'configs').glob('*.yaml'))}
 
-def find_config(
-    name:str, # a packaged name, or a path
-) -> Path:
+def find_config(name: str) -> Path:
     """The file that a config's name stands for
 
     Arguments:
@@ -49,9 +47,7 @@ def find_config(
     return choose(name, configs(), 'config')
 
 # %% ../../nbs/91a_catalogue.ipynb #a-cards
-def header(
-    path:Path, # a safetensors file
-) -> dict: # tensor name -> dtype, shape, place; and __metadata__
+def header(path: Path) -> dict:
     """The table of contents of a weights file
 
     Arguments:
@@ -62,7 +58,7 @@ def header(
         length = int.from_bytes(file.read(8), 'little')
         return json.loads(file.read(length))
 
-def quick_cards() -> dict[str, dict]: # name -> card, with the number of weights
+def quick_cards() -> dict[str, dict]:
     """What the shipped weights say about themselves, unchecked
 
     Returns: name -> card, with the number of weights
@@ -79,9 +75,7 @@ def quick_cards() -> dict[str, dict]: # name -> card, with the number of weights
 # what @sampler writes on a sampler
 FACTS = 'order', 'calls', 'stochastic', 'adaptive'
 
-def first_line(
-    f:Callable, # with a docstring
-) -> str:
+def first_line(f: Callable) -> str:
     """What a function is, in one line
 
     Arguments:
@@ -89,10 +83,7 @@ def first_line(
     """
     return (f.__doc__ or '').strip().partition('\n')[0]
 
-def option(
-    p,           # a parameter of a sampler, as `inspect` describes it
-    meaning:str, # in words
-) -> dict: # kind, default, help
+def option(p, meaning: str) -> dict:
     """What the command line needs to know of an option
 
     Arguments:
@@ -103,10 +94,7 @@ def option(
     kind = p.annotation.__name__ if isinstance(p.annotation, type) else 'any'
     return dict(kind=kind, default=repr(p.default), help=meaning)
 
-def described(
-    sampler:Callable,   # a function under @sampler
-    meanings:dict|None=None, # option -> its meaning in words
-) -> dict: # module, facts, steps, options, doc
+def described(sampler: Callable, meanings: dict | None = None) -> dict:
     """What a sampler says about itself, as JSON can hold it
 
     Arguments:
@@ -124,9 +112,7 @@ def described(
 # %% ../../nbs/91a_catalogue.ipynb #a-write
 CATALOGUE = HERE/'catalogue.json'
 
-def imported_catalogue(
-    meanings:Callable, # function -> {argument: its meaning in words}
-) -> dict: # samplers and grids
+def imported_catalogue(meanings: Callable) -> dict:
     """What the table must say, found by importing the whole package
 
     Arguments:
@@ -146,10 +132,7 @@ def imported_catalogue(
                 grids={name: first_line(GRIDS[name]) for name in sorted(GRIDS)})
 
 # %% ../../nbs/91a_catalogue.ipynb #a-write-b
-def write_catalogue(
-    meanings:Callable,   # function -> {argument: its meaning in words}
-    path:Path=CATALOGUE, # where to
-) -> Path:
+def write_catalogue(meanings: Callable, path: Path = CATALOGUE) -> Path:
     """Write the table of samplers and grids, whole or not at all
 
     Arguments:
@@ -162,14 +145,14 @@ def write_catalogue(
         beside.write_text(text + '\n', encoding='utf-8')
     return path
 
-def samplers() -> dict[str, dict]: # name -> module, facts, steps, options, doc
+def samplers() -> dict[str, dict]:
     """The samplers of the package
 
     Returns: name -> module, facts, steps, options, doc
     """
     return json.loads(CATALOGUE.read_text(encoding='utf-8'))['samplers']
 
-def grids() -> dict[str, str]: # name -> what it is
+def grids() -> dict[str, str]:
     """The time grids of the package
 
     Returns: name -> what it is
@@ -177,11 +160,7 @@ def grids() -> dict[str, str]: # name -> what it is
     return json.loads(CATALOGUE.read_text(encoding='utf-8'))['grids']
 
 # %% ../../nbs/91a_catalogue.ipynb #a-own
-def imported(
-    path:str,   # module.name
-    trust:bool, # was --trust typed?
-    what:str,   # what kind of thing it should be, for messages
-): # what the name stands for
+def imported(path: str, trust: bool, what: str):
     """Something of your own, imported; a ValueError if it is not trusted or not there
 
     Arguments:
@@ -203,10 +182,7 @@ def imported(
     return getattr(found, choose(name, public, f'name in {module}:'))
 
 # %% ../../nbs/91a_catalogue.ipynb #a-own-b
-def own_sampler(
-    path:str,   # module.function
-    trust:bool, # was --trust typed?
-) -> Callable:
+def own_sampler(path: str, trust: bool) -> Callable:
     """A sampler of your own
 
     Arguments:
@@ -220,10 +196,7 @@ def own_sampler(
     return found
 
 # %% ../../nbs/91a_catalogue.ipynb #a-say
-def about_weights(
-    name:str,  # of shipped weights
-    card:dict, # of theirs
-) -> str:
+def about_weights(name: str, card: dict) -> str:
     """Weights in one line
 
     Arguments:
@@ -237,9 +210,7 @@ def about_weights(
     judged = card['data']['name']
     return f'{net}, the judge of {judged} in `diffusion evaluate`; draws nothing itself'
 
-def about_sampler(
-    s:dict, # of `samplers`
-) -> list[str]: # lines
+def about_sampler(s: dict) -> list[str]:
     """Order, cost and options of a sampler
 
     Arguments:
@@ -255,10 +226,7 @@ def about_sampler(
     return [f"order {s['order']}, {noise}, {cost}", *options]
 
 # %% ../../nbs/91a_catalogue.ipynb #a2d11a95
-def wrapped(
-    text:str,  # of any length
-    before:str,# on its first line; as many blanks before the others
-) -> str:
+def wrapped(text: str, before: str) -> str:
     """Lines of at most 88 columns
 
     Arguments:
@@ -268,10 +236,7 @@ def wrapped(
     return textwrap.fill(text, 88, initial_indent=before, break_on_hyphens=False,
                          subsequent_indent=' ' * len(before))
 
-def show(
-    name:str, # of a thing
-    text:str, # about it
-):
+def show(name: str, text: str):
     """An entry of a list, at most 88 columns wide
 
     Arguments:
@@ -296,9 +261,7 @@ def list_weights():
         print('  none')
 
 # %% ../../nbs/91a_catalogue.ipynb #a2d11a95-b
-def list_samplers(
-    everything:bool, # with options and grids?
-):
+def list_samplers(everything: bool):
     """Samplers, and how to call them
 
     Arguments:
@@ -317,9 +280,7 @@ def list_samplers(
 # %% ../../nbs/91a_catalogue.ipynb #96110d91
 LISTS = 'configs', 'weights', 'samplers'
 
-def list_things(
-    args, # what: one of LISTS, or None for all
-):
+def list_things(args):
     """Configs, weights and samplers, one line each
 
     Arguments:
@@ -333,9 +294,7 @@ def list_things(
     if 'samplers' in wanted:
         list_samplers(everything=args.what is not None)
 
-def init(
-    args, # config: a packaged one
-):
+def init(args):
     """Print a packaged config, for a file of your own
 
     Arguments:
@@ -344,9 +303,7 @@ def init(
     path = choose(args.config, configs(), 'config')
     print(path.read_text(encoding='utf-8'), end='')
 
-def card(
-    args, # weights: a name, a file or a run
-):
+def card(args):
     """Print what a weights file says about itself, after checking the file
 
     Arguments:

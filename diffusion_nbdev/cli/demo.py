@@ -33,9 +33,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 # %% ../../nbs/91f_demo.ipynb #658a9376-b
-def trained(
-    epochs:int|None=None, # None for those of SHORT
-): # the experiment, and the history of its losses
+def trained(epochs: int | None = None):
     """The packaged experiment, shortened and run
 
     Arguments:
@@ -55,11 +53,7 @@ def trained(
     return found, history
 
 # %% ../../nbs/91f_demo.ipynb #f-states
-def kept_states(
-    model,    # trained
-    n:int,    # number of points
-    bar:bool, # show a progress bar?
-) -> dict: # time -> states in the model's units, shape (n, 2)
+def kept_states(model, n: int, bar: bool) -> dict:
     """Some states of DDPM on their way, from the noise to the samples
 
     Arguments:
@@ -80,10 +74,7 @@ def kept_states(
     return {t: x for t, x in zip(range(T, -1, -1), path) if t in keep}
 
 # %% ../../nbs/91f_demo.ipynb #f-states-b
-def print_scores(
-    sets:dict, # name -> samples in the data's own units
-    n:int,     # number of points in each
-):
+def print_scores(sets: dict, n: int):
     """A table of distances to real points
 
     Arguments:
@@ -100,10 +91,7 @@ def print_scores(
         print(f"{name:<18}{s['value']:8.3f}{s['floor']:17.3f}{s['excess']:8.3f}")
 
 # %% ../../nbs/91f_demo.ipynb #3d7970e0
-def curve(
-    points:list, # (step, value)
-    width:int=1, # steps to average over
-) -> tuple[list, list]: # steps and values
+def curve(points: list, width: int = 1) -> tuple[list, list]:
     """A loss curve, averaged over blocks of steps
 
     Arguments:
@@ -115,11 +103,7 @@ def curve(
     means = [sum(float(v) for _, v in b) / len(b) for b in blocks]
     return [b[-1][0] for b in blocks], means
 
-def draw_strip(
-    path:Path,   # .png
-    strip:list,  # states, one a panel
-    times:list,  # of theirs
-):
+def draw_strip(path: Path, strip: list, times: list):
     """States side by side, with their times
 
     Arguments:
@@ -132,10 +116,7 @@ def draw_strip(
         ax = plots.show_path(strip, times=times, at=times, lim=3.8, axes=axes)
         plots.save_figure(ax, path)
 
-def draw_sets(
-    path:Path,  # .png
-    shown:dict, # name -> points in the data's own units
-):
+def draw_sets(path: Path, shown: dict):
     """Sets of points side by side
 
     Arguments:
@@ -149,10 +130,7 @@ def draw_sets(
         plots.save_figure(axes[0], path)
 
 # %% ../../nbs/91f_demo.ipynb #3d7970e0-b
-def draw_losses(
-    path:Path, # .png
-    history,   # of the training
-):
+def draw_losses(path: Path, history):
     """The loss of training and the loss of validation
 
     Arguments:
@@ -172,12 +150,7 @@ def draw_losses(
 
 # %% ../../nbs/91f_demo.ipynb #f-draw
 def draw_demo(
-    folder:Path, # where to
-    model,       # trained
-    data,        # real points in the data's own units
-    states:dict, # of the reverse process: time -> states in the model's units
-    sets:dict,   # sampler -> samples in the data's own units
-    history,     # of the training
+    folder: Path, model, data, states: dict, sets: dict, history,
 ) -> list[Path]:
     """The four pictures of the demo
 
@@ -201,9 +174,7 @@ def draw_demo(
     return paths
 
 # %% ../../nbs/91f_demo.ipynb #f8373015
-def demo(
-    args, # parsed arguments: folder, n, epochs, quiet
-):
+def demo(args):
     """Train the Swiss roll from scratch, sample it twice, judge and draw
 
     Arguments:

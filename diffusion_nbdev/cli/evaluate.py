@@ -21,10 +21,7 @@ from .sample import (
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5
 REAL = dict(swissroll='swissroll:swissroll') # name of the units -> module:function
 
-def real_data(
-    model,         # whose data is asked for
-    path:str|None, # a file of real points, or None
-) -> tuple[Callable, str, int|None]: # draw(n, seed), its name, the largest n
+def real_data(model, path: str | None) -> tuple[Callable, str, int | None]:
     """Where real data comes from
 
     Arguments:
@@ -43,10 +40,7 @@ def real_data(
     return getattr(found, function), name, None
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-b
-def data_in_file(
-    model,    # whose data it is
-    path:str, # .csv, .npz or .pt
-) -> tuple[Callable, str, int]: # draw(n, seed), its name, the largest n
+def data_in_file(model, path: str) -> tuple[Callable, str, int]:
     """Rows of a file in random order; the seeds 2k and 2k + 1 share no row
 
     Arguments:
@@ -69,10 +63,7 @@ def data_in_file(
     return draw, str(path), len(x) // 2
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-c
-def several(
-    text:str|None, # values with commas between
-    kind:type=str, # of one value
-) -> list:
+def several(text: str | None, kind: type = str) -> list:
     """A list from the command line
 
     Arguments:
@@ -88,10 +79,7 @@ def several(
         raise ValueError(f'{text!r}: {rule}') from None
 
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7
-def point_judge(
-    args,  # parsed arguments: n, metric, data, pairs, seeds, seed, c
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
+def point_judge(args, model) -> tuple[Callable, str]:
     """Distance between point sets, its floor, the excess
 
     Arguments:
@@ -118,10 +106,7 @@ def point_judge(
     return judge, data
 
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7-b
-def image_judge(
-    args,  # parsed arguments: n, c, seed
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
+def image_judge(args, model) -> tuple[Callable, str]:
     """Distances of digits in the features of the classifier, beside real digits'
 
     Arguments:
@@ -147,10 +132,7 @@ def image_judge(
     return judge, model.data.name
 
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7-c
-def chosen_judge(
-    args,  # parsed arguments
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
+def chosen_judge(args, model) -> tuple[Callable, str]:
     """The classifier for images, unless pixels are to be compared; a distance otherwise
 
     Arguments:
@@ -164,9 +146,7 @@ def chosen_judge(
     return point_judge(args, model)
 
 # %% ../../nbs/91d_evaluate.ipynb #08d06942
-def asked_runs(
-    args, # parsed arguments: sampler, steps, sweep
-) -> list[tuple[str, int|None]]: # (sampler, steps); None for the sampler's own
+def asked_runs(args) -> list[tuple[str, int | None]]:
     """What is to be judged
 
     Arguments:
@@ -182,14 +162,9 @@ def asked_runs(
     return [(name, k) for name in names for k in steps]
 
 def judged(
-    args,            # parsed arguments: c, seed
-    model,           # that draws
-    judge:Callable,  # judge(generate) -> scores
-    draw:Callable,   # draw(sampler, n, num, c, seed, ...)
-    sampler:str,     # its name
-    steps:int|None,  # None for the sampler's own
-    options:dict,    # for the sampler
-) -> dict: # scores, calls, seconds
+    args, model, judge: Callable, draw: Callable, sampler: str, steps: int | None,
+    options: dict,
+) -> dict:
     """What a judge says about a sampler
 
     Arguments:
@@ -213,12 +188,7 @@ def judged(
 
 # %% ../../nbs/91d_evaluate.ipynb #d-evaluate
 def setting(
-    args,           # parsed arguments: weights, guide, table
-    data:str,       # name of the real data
-    sampler:str,    # its name
-    steps:int|None, # as asked for
-    options:dict,   # for the sampler
-    T:int,          # steps of the schedule
+    args, data: str, sampler: str, steps: int | None, options: dict, T: int,
 ) -> dict:
     """What was judged, for the record
 
@@ -240,9 +210,7 @@ def setting(
     return said
 
 # %% ../../nbs/91d_evaluate.ipynb #d-evaluate-b
-def evaluate(
-    args, # parsed arguments
-):
+def evaluate(args):
     """Score samples against real data: JSON, with the floor and the network calls
 
     Arguments:

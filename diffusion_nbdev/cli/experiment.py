@@ -33,7 +33,7 @@ from ..training import (
 
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
 @functools.cache
-def lit_maker() -> Callable: # its arguments: those of Model, those of LitDiffusion
+def lit_maker() -> Callable:
     """One maker for model and training, so that a config needs no level between them
 
     Returns: its arguments: those of Model, those of LitDiffusion
@@ -63,9 +63,7 @@ NUMBERS = dict( # argument -> its type, its default, what it means
                             'before training stops'))
 
 # %% ../../nbs/91g_experiment.ipynb #g-options-b
-def add_options(
-    parser, # jsonargparse's, changed
-):
+def add_options(parser):
     """What an experiment has beside model, data and trainer
 
     Arguments:
@@ -86,9 +84,7 @@ def add_options(
         help='compile the net first: worth it on a GPU, and for long runs')
 
 # %% ../../nbs/91g_experiment.ipynb #g-options-c
-def units_of(
-    data, # a data module
-): # its units
+def units_of(data):
     """What the model has to know of the data
 
     Arguments:
@@ -103,11 +99,7 @@ def units_of(
 SIXTEEN = ('precision bfloat16 where it is safe, which this machine is fast at; '
            '--trainer.precision 32-true for float32 throughout')
 
-def where(
-    trainer,       # the config's part of this name
-    shape:list,    # of one sample
-    training:bool, # and not validating?
-) -> dict: # arguments of the trainer
+def where(trainer, shape: list, training: bool) -> dict:
     """Accelerator, devices and precision, where the config leaves them open
 
     Arguments:
@@ -125,9 +117,7 @@ def where(
     return chosen
 
 # %% ../../nbs/91g_experiment.ipynb #g-machine-b
-def own_callbacks(
-    config, # of the experiment, instantiated
-) -> list:
+def own_callbacks(config) -> list:
     """What every training gets, and a bar unless the config has one or wants none
 
     Arguments:
@@ -146,9 +136,7 @@ def own_callbacks(
 UNKNOWN = (r'unrecognized arguments: --([\w.]+)',
            r"(?:Key|Option|key) ['\"]([\w.]+)['\"] is not (?:accepted|expected)")
 
-def one_line(
-    text:str, # what jsonargparse complains about, on several lines
-) -> str:
+def one_line(text: str) -> str:
     """The first of the reasons it gives, with classes by their names
 
     Arguments:
@@ -162,10 +150,7 @@ def one_line(
         text = f"{key[0] + ' ' if key else ''}{union[1]}"
     return re.sub(r"<class '([\w.]+)'>", r'\1', text)
 
-def arguments_of(
-    text:str,     # a message that may name a class
-    parser,       # of the experiment
-) -> list[str]:
+def arguments_of(text: str, parser) -> list[str]:
     """The names that could have been meant
 
     Arguments:
@@ -179,10 +164,7 @@ def arguments_of(
     return list(inspect.signature(made).parameters)
 
 # %% ../../nbs/91g_experiment.ipynb #ddfb924f-b
-def fixed(
-    text:str, # what jsonargparse complains about
-    parser,   # of the experiment
-) -> str:
+def fixed(text: str, parser) -> str:
     """A message in one line, with the nearest name where a name is unknown
 
     Arguments:
@@ -201,11 +183,7 @@ def fixed(
 # %% ../../nbs/91g_experiment.ipynb #8f1e5d5b
 class Experiment(LightningCLI):
     "Lightning's command line with the links and callbacks of our experiments"
-    def __init__(self,
-        command:str,    # fit, validate or test
-        typed:list[str],# arguments
-        **options,      # of LightningCLI
-    ):
+    def __init__(self, command: str, typed: list[str], **options):
         """
         Arguments:
             command: fit, validate or test
@@ -271,10 +249,7 @@ class SaveConfig(SaveConfigCallback):
         return config
 
 # %% ../../nbs/91g_experiment.ipynb #g-experiment
-def trainer_defaults(
-    training:bool, # and not validating?
-    name:str,      # of the run
-) -> dict:
+def trainer_defaults(training: bool, name: str) -> dict:
     """Arguments of the trainer where a config says nothing
 
     Arguments:
@@ -304,11 +279,7 @@ def nothing_typed() -> Iterator[None]:
         sys.argv = typed
 
 # %% ../../nbs/91g_experiment.ipynb #g-experiment-c
-def experiment(
-    command:str,    # fit, validate or test
-    argv:list[str], # arguments, with --config and a path
-    name:str,       # of the run
-) -> Experiment: # model, datamodule, trainer, config
+def experiment(command: str, argv: list[str], name: str) -> Experiment:
     """Model, data and trainer as a config and the command line describe them
 
     Arguments:

@@ -31,11 +31,7 @@ CLASSES = ('class_path', 'data', 'net', 'sched', 'objective', 'logger', 'callbac
            'plugins', 'profiler', 'strategy')
 CONFIG = '.yaml', '.yml', '.json' # endings
 
-def texts(
-    x,          # what a config holds: dicts, lists, values
-    key:str,    # under which it stands
-    seen:set,   # identities of what was looked at: YAML can refer to itself
-) -> Iterator[tuple[str, str]]: # (key, text)
+def texts(x, key: str, seen: set) -> Iterator[tuple[str, str]]:
     """All texts in a config, with the keys under which they stand
 
     Arguments:
@@ -53,9 +49,7 @@ def texts(
         yield from texts(v, k, seen)
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-b
-def checked_config(
-    path:Path, # of a config
-):
+def checked_config(path: Path):
     """ValueError if it is no YAML, names a class not on the list, or another config
 
     Arguments:
@@ -78,9 +72,7 @@ def checked_config(
                              'write it out, or give it on the command line')
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-c
-def checked_classes(
-    argv:list[str], # arguments, with paths of configs
-):
+def checked_classes(argv: list[str]):
     """Check every config file among the arguments
 
     Arguments:
@@ -92,10 +84,7 @@ def checked_classes(
             checked_config(path)
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930
-def with_config(
-    command:str,    # for the message
-    argv:list[str], # arguments
-) -> tuple[list[str], str]: # arguments in which every config is a path; the last's name
+def with_config(command: str, argv: list[str]) -> tuple[list[str], str]:
     """Look up the names of configs, and check the files unless they are trusted
 
     Arguments:
@@ -116,10 +105,7 @@ def with_config(
     return out, name or 'model'
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930-b
-def run_name(
-    argv:list[str], # arguments, with paths of configs
-    name:str,       # of the last config
-) -> str: # of its runs
+def run_name(argv: list[str], name: str) -> str:
     """A run's own config.yaml stands for further runs of the same name
 
     Arguments:
@@ -169,9 +155,7 @@ def calm() -> Iterator[None]:
         fabric.setLevel(level)
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e
-def newest(
-    name:str, # of runs
-) -> Path: # a checkpoint
+def newest(name: str) -> Path:
     """The newest readable checkpoint of the newest run of this name that has one
 
     Arguments:
@@ -193,10 +177,7 @@ def newest(
                   'to go on from')
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e-b
-def resumed(
-    argv:list[str], # arguments of fit, with --resume among them
-    name:str,       # of the run
-) -> list[str]: # arguments that go on from the newest checkpoint, in its own folder
+def resumed(argv: list[str], name: str) -> list[str]:
     """What --resume stands for
 
     Arguments:
@@ -218,11 +199,7 @@ def resumed(
             '--trainer.logger.init_args.version', version]
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9
-def same_net(
-    model,     # as the config describes it
-    loaded,    # from a weights file
-    path:Path, # of that file
-):
+def same_net(model, loaded, path: Path):
     """Put loaded weights into the config's model
 
     It may have more blocks (see `grow`); ValueError if they belong to another one.
@@ -241,11 +218,7 @@ def same_net(
     except ValueError as e:
         raise ValueError(f'{path}: {e}, as the config says') from None
 
-def load_into(
-    model,      # as the config describes it
-    name:str,   # of weights: a shipped name, a file or a run
-    trust:bool, # may the file name classes of other packages?
-) -> Path: # the file
+def load_into(model, name: str, trust: bool) -> Path:
     """Weights from a file, in the config's model
 
     Arguments:
@@ -261,9 +234,7 @@ def load_into(
     return path
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9-b
-def is_checkpoint(
-    path:str|None, # as typed
-) -> bool:
+def is_checkpoint(path: str | None) -> bool:
     """Is it a checkpoint, whole, and without code to run in it? OSError if only named so
 
     Arguments:
@@ -275,10 +246,7 @@ def is_checkpoint(
     read_checkpoint(path)
     return True
 
-def begin(
-    cli,        # an experiment; its model may get weights
-    trust:bool, # may a weights file name classes of other packages?
-) -> str|None: # the checkpoint to go on from, or None
+def begin(cli, trust: bool) -> str | None:
     """Begin anew, with the weights that were asked for, or go on
 
     Arguments:
@@ -293,10 +261,7 @@ def begin(
     print(f'starting from the weights {path}', file=sys.stderr)
 
 # %% ../../nbs/91e_fit.ipynb #e-after
-def line_to_go_on(
-    run:Path,   # a folder
-    trust:bool, # was --trust typed?
-) -> str|None: # None if there is nothing to go on from
+def line_to_go_on(run: Path, trust: bool) -> str | None:
     """What to type after an interruption
 
     Arguments:
@@ -311,10 +276,7 @@ def line_to_go_on(
     trusted = ' --trust' * trust
     return f"diffusion fit --config {run/'config.yaml'} {how}{trusted}"
 
-def viewer(
-    logger,   # of a trainer
-    run:Path, # a folder
-) -> str|None: # None for a logger without
+def viewer(logger, run: Path) -> str | None:
     """What to type to look at what a logger has written
 
     Arguments:
@@ -329,11 +291,7 @@ def viewer(
         return f'tensorboard --logdir {run.parent.parent}'
 
 # %% ../../nbs/91e_fit.ipynb #e-after-b
-def next_lines(
-    run:Path,   # a folder
-    loggers:list,
-    trust:bool, # was --trust typed?
-) -> list[str]:
+def next_lines(run: Path, loggers: list, trust: bool) -> list[str]:
     """What can be done with a run
 
     Arguments:
@@ -348,11 +306,7 @@ def next_lines(
     return [*(f'diffusion {line}{trusted}' for line in lines), *filter(None, viewers)]
 
 # %% ../../nbs/91e_fit.ipynb #e-fit
-def train(
-    cli,            # an experiment
-    start:str|None, # a checkpoint to go on from
-    trust:bool,     # was --trust typed?
-) -> Path: # the run's folder
+def train(cli, start: str | None, trust: bool) -> Path:
     """Run a training; an interruption says how to go on
 
     Arguments:
@@ -375,9 +329,7 @@ def train(
     return run_folder(cli.trainer) or Path('.')
 
 # %% ../../nbs/91e_fit.ipynb #e-fit-b
-def fit(
-    argv:list[str], # arguments
-):
+def fit(argv: list[str]):
     """Train as a config says
 
     Arguments:
@@ -397,12 +349,7 @@ def fit(
         print(*(f'  {line}' for line in lines), sep='\n')
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3
-def shipped_weights(
-    command:str,    # for the message
-    model,          # as the config describes it; gets another net
-    name:str,       # of the config
-    argv:list[str], # arguments
-):
+def shipped_weights(command: str, model, name: str, argv: list[str]):
     """Weights of the config's name, with their net; ValueError if another was asked for
 
     Arguments:
@@ -422,10 +369,7 @@ def shipped_weights(
     model.net = load(name).net
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
-def measure(
-    command:str,    # validate or test
-    argv:list[str], # arguments
-):
+def measure(command: str, argv: list[str]):
     """Loss on held-out data: JSON on standard output
 
     Arguments:
@@ -453,9 +397,7 @@ def measure(
         print(json.dumps(results[0], indent=1))
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-c
-def say_weights(
-    which:object, # a name or a path
-):
+def say_weights(which: object):
     """Which weights are measured, on standard error
 
     Arguments:

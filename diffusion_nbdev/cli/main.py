@@ -60,8 +60,7 @@ def sentence(about:str) -> str:
 
 # %% ../../nbs/91_cli.ipynb #53392ed4-b
 def make_parser(
-    name:str|None=None, # the command whose arguments are wanted; None for all
-    own:dict[str, Callable]|None=None, # samplers of your own
+    name: str | None = None, own: dict[str, Callable] | None = None,
 ) -> Parser:
     """The parser of all commands but Lightning's, which have their own
 
@@ -88,9 +87,7 @@ def make_parser(
     return parser
 
 # %% ../../nbs/91_cli.ipynb #83bfb5fb
-def run(
-    argv:list[str], # arguments
-):
+def run(argv: list[str]):
     """Do what the arguments say
 
     Arguments:
@@ -110,9 +107,7 @@ def run(
             args.run(args)
 
 # %% ../../nbs/91_cli.ipynb #83bfb5fb-b
-def main(
-    argv:list[str]|None=None, # arguments; those of the process if None
-) -> int: # exit code: 0, 2 for a mistake, 130 for an interruption
+def main(argv: list[str] | None = None) -> int:
     """The command `diffusion`
 
     Arguments:

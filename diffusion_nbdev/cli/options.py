@@ -22,9 +22,7 @@ from ..checks import choose
 # %% ../../nbs/91b_options.ipynb #cli-say
 MISTAKES = 'ArgumentError', 'MisconfigurationException', 'UnpicklingError'
 
-def expected(
-    e:Exception, # what was raised
-) -> bool: # whether it comes from what was typed or from the files that were named
+def expected(e: Exception) -> bool:
     """Errors that are shown as one line
 
     Arguments:
@@ -35,9 +33,7 @@ def expected(
         return True
     return type(e).__name__ in MISTAKES or 'loading state_dict' in str(e)
 
-def say(
-    message:object, # of one line or several
-):
+def say(message: object):
     """A message on standard error, as one line
 
     Arguments:
@@ -62,9 +58,7 @@ class Parser(argparse.ArgumentParser):
             self.commands.get(found.command, self).refuse(rest)
         return found
 
-    def refuse(self,
-        rest:list[str], # arguments that nothing knows
-    ):
+    def refuse(self, rest: list[str]):
         """ValueError with the nearest option
 
         Arguments:
@@ -77,10 +71,7 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f'unexpected argument {rest[0]!r}')
 
 # %% ../../nbs/91b_options.ipynb #d3f1059a
-def refused(
-    text:str, # what was typed
-    rule:str, # what it must be
-) -> argparse.ArgumentTypeError:
+def refused(text: str, rule: str) -> argparse.ArgumentTypeError:
     """The error of a value of the wrong kind
 
     Arguments:
@@ -130,9 +121,7 @@ KINDS = dict(float=number, int=whole, bool=truth)
 
 # %% ../../nbs/91b_options.ipynb #b-own
 @contextlib.contextmanager
-def importable(
-    trust:bool, # was --trust typed?
-) -> Iterator[None]:
+def importable(trust: bool) -> Iterator[None]:
     """Your own modules in the current folder can be imported, if you trust them
 
     Arguments:
@@ -148,9 +137,7 @@ def importable(
             last = len(sys.path) - 1 - sys.path[::-1].index(here)
             del sys.path[last]
 
-def own_samplers(
-    argv:list[str], # arguments
-) -> dict[str, Callable]: # name, as it was typed -> sampler
+def own_samplers(argv: list[str]) -> dict[str, Callable]:
     """Samplers of your own among the arguments: those whose names have a dot
 
     Arguments:
@@ -164,10 +151,7 @@ def own_samplers(
             for name in named.sampler.split(',') if '.' in name}
 
 # %% ../../nbs/91b_options.ipynb #b-own-b
-def add_own_options(
-    p:Parser,                 # changed
-    own:dict[str, Callable],  # samplers of your own
-):
+def add_own_options(p: Parser, own: dict[str, Callable]):
     """All that some sampler understands and others don't
 
     Arguments:
@@ -185,10 +169,7 @@ def add_own_options(
                        help=text.strip().replace('%', '%%'))
 
 # %% ../../nbs/91b_options.ipynb #b-meant
-def sampler_options(
-    args,     # parsed arguments
-    name:str, # of the sampler
-) -> dict: # options for `Model.generate`
+def sampler_options(args, name: str) -> dict:
     """What was typed for this sampler; an option of another one is a ValueError
 
     Arguments:
@@ -209,9 +190,7 @@ def sampler_options(
     return typed | common_options(args)
 
 # %% ../../nbs/91b_options.ipynb #b-meant-b
-def common_options(
-    args, # parsed arguments: grid, clip, w, interval, rescale, quantile, trust
-) -> dict:
+def common_options(args) -> dict:
     """What was typed for any sampler, and for the denoiser
 
     Arguments:
@@ -228,9 +207,7 @@ def common_options(
     return typed
 
 # %% ../../nbs/91b_options.ipynb #b-guidance
-def add_guidance(
-    p:Parser, # changed
-):
+def add_guidance(p: Parser):
     """Classes, guidance, and bounds of what the net answers
 
     Arguments:
@@ -254,9 +231,7 @@ def add_guidance(
                         'or none (default: as the weights say)')
 
 # %% ../../nbs/91b_options.ipynb #b-machine
-def add_machine(
-    p:Parser, # changed
-):
+def add_machine(p: Parser):
     """How and where samples are drawn
 
     Arguments:
@@ -279,10 +254,7 @@ def add_machine(
     p.add_argument('--quiet', action='store_true', help='no progress bar')
 
 # %% ../../nbs/91b_options.ipynb #cli-truth
-def add_drawing(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
+def add_drawing(p: Parser, own: dict[str, Callable]):
     """What `sample` and `evaluate` have in common
 
     Arguments:
@@ -301,10 +273,7 @@ def add_drawing(
 ENDINGS = '.pt', '.npz', '.csv', '.png' # of files that samples are written to
 OWN = 'or module.function of your own'
 
-def add_sample(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
+def add_sample(p: Parser, own: dict[str, Callable]):
     """The arguments of `sample`
 
     Arguments:
@@ -324,10 +293,7 @@ def add_sample(
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #cli-add-evaluate
-def add_evaluate(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
+def add_evaluate(p: Parser, own: dict[str, Callable]):
     """The arguments of `evaluate`
 
     Arguments:
@@ -359,9 +325,7 @@ def add_evaluate(
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #b-config
-def typed_configs(
-    argv:list[str], # arguments
-) -> list[tuple[int, str]]: # (place in argv, what was typed after --config)
+def typed_configs(argv: list[str]) -> list[tuple[int, str]]:
     """Configs that were named: `--config NAME`, `-c NAME` or `--config=NAME`
 
     Arguments:

@@ -22,9 +22,7 @@ from .catalogue import quick_cards, samplers
 from .options import ENDINGS, sampler_options
 
 # %% ../../nbs/91c_sample.ipynb #0aeab527
-def checked_out(
-    path:Path, # the file that will be written
-) -> Path:
+def checked_out(path: Path) -> Path:
     """The path, if a file can be made there; OSError or ValueError if not
 
     Arguments:
@@ -43,9 +41,7 @@ def checked_out(
     return path
 
 # %% ../../nbs/91c_sample.ipynb #0aeab527-b
-def asked_out(
-    args, # parsed arguments: out, weights, sampler, steps
-) -> Path:
+def asked_out(args) -> Path:
     """The file to write: the one that was asked for, or a picture in run/
 
     Arguments:
@@ -58,9 +54,7 @@ def asked_out(
     steps = f'-{args.steps}' if args.steps else ''
     return Path('run')/f'{name}-{args.sampler}{steps}.png'
 
-def checked_weight(
-    args, # parsed arguments: w, c, guide
-):
+def checked_weight(args):
     """ValueError for a guidance weight without a direction, or a guide without a weight
 
     Arguments:
@@ -73,10 +67,7 @@ def checked_weight(
         raise ValueError(f'--guide {args.guide} needs a weight: --w')
 
 # %% ../../nbs/91c_sample.ipynb #c-model
-def opened(
-    path:str,   # a shipped name, a file or a run
-    trust:bool, # may the file name classes of other packages?
-): # a model, on the CPU
+def opened(path: str, trust: bool):
     """Load weights; a name that is not shipped is answered by the nearest that is
 
     Arguments:
@@ -90,9 +81,7 @@ def opened(
     return load(path, trust=trust)
 
 # %% ../../nbs/91c_sample.ipynb #c-model-b
-def open_model(
-    args, # parsed arguments: weights, device, threads, trust
-): # a model, on the device asked for
+def open_model(args):
     """Load weights onto a device that exists, and all samplers with them
 
     Arguments:
@@ -111,9 +100,7 @@ def open_model(
     return model.to(pick_device(args.device))
 
 # %% ../../nbs/91c_sample.ipynb #drawing-opts
-def progress(
-    args, # parsed arguments: quiet
-) -> bool:
+def progress(args) -> bool:
     """Are bars wanted?
 
     Arguments:
@@ -121,11 +108,7 @@ def progress(
     """
     return not (args.quiet or os.environ.get('TQDM_DISABLE'))
 
-def machine(
-    model,          # on its device
-    precision:str,  # a key of PRECISIONS
-    compiled:bool,
-) -> str:
+def machine(model, precision: str, compiled: bool) -> str:
     """In words, what samples are drawn on
 
     Arguments:
@@ -143,10 +126,7 @@ def machine(
     return ', '.join(said)
 
 # %% ../../nbs/91c_sample.ipynb #drawing-opts-b
-def drawing(
-    args,  # parsed arguments: guide, precision, compile, seed, batch_size, trust, own
-    model, # on its device
-) -> tuple[Callable, str]: # generate(sampler, ...) as the model's own, and the machine
+def drawing(args, model) -> tuple[Callable, str]:
     """How samples are drawn on this machine
 
     Arguments:
@@ -170,10 +150,7 @@ def drawing(
     return draw, said
 
 # %% ../../nbs/91c_sample.ipynb #12e2da12
-def knows_classes(
-    args,  # parsed arguments: c, w, guide
-    model, # that is to know classes
-):
+def knows_classes(args, model):
     """ValueError if labels or guidance are asked of a net that has none
 
     Arguments:
@@ -188,11 +165,7 @@ def knows_classes(
         raise ValueError(f'--w {args.w}: this model knows no classes')
 
 # %% ../../nbs/91c_sample.ipynb #12e2da12-b
-def asked_classes(
-    text:str|None,  # '7', '0,1,7' or 'all'
-    n_classes:int,  # of the model
-    n:int,          # number of samples
-): # long (n,), or None
+def asked_classes(text: str | None, n_classes: int, n: int):
     """Labels for n samples: the classes asked for, in turn
 
     Arguments:
@@ -215,10 +188,7 @@ def asked_classes(
     return torch.tensor(c)[torch.arange(n) % len(c)]
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6
-def csv_text(
-    x, # samples, shape (n, *)
-    c, # labels (n,), or None
-) -> str:
+def csv_text(x, c) -> str:
     """Samples as a table: a column for each number, and one for the label
 
     Arguments:
@@ -234,13 +204,7 @@ def csv_text(
     return ''.join(','.join(row) + '\n' for row in [names, *rows])
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6-b
-def write_samples(
-    path:Path,             # .pt, .npz, .csv or .png
-    x,                     # samples in the data's own units, shape (n, *)
-    c,                     # labels (n,), or None
-    units,                 # of the data
-    columns:int|None=None, # of a picture of images
-):
+def write_samples(path: Path, x, c, units, columns: int | None = None):
     """Samples as a file, written whole or not at all
 
     Arguments:
@@ -266,11 +230,7 @@ def write_samples(
 
 # %% ../../nbs/91c_sample.ipynb #b24b40b9
 @contextlib.contextmanager
-def figure(
-    nrows:int=1,
-    ncols:int=1,
-    panel:tuple=(4, 4), # width and height of one panel, in inches
-) -> Iterator: # of axes, as `plots.subplots` makes them
+def figure(nrows: int = 1, ncols: int = 1, panel: tuple = (4, 4)) -> Iterator:
     """Axes of a figure that needs no display and is gone afterwards
 
     Arguments:
@@ -287,13 +247,7 @@ def figure(
         plt.close(fig)
 
 # %% ../../nbs/91c_sample.ipynb #b24b40b9-b
-def draw_samples(
-    path:Path,             # .png
-    x,                     # samples in the data's own units, shape (n, *)
-    c,                     # labels (n,), or None
-    units,                 # of the data
-    columns:int|None=None, # of images
-):
+def draw_samples(path: Path, x, c, units, columns: int | None = None):
     """Samples as a picture: points as a scatter, images as a grid
 
     Arguments:
@@ -313,10 +267,7 @@ def draw_samples(
             plots.save_figure(plots.show_points(x, ax, c=c), path)
 
 # %% ../../nbs/91c_sample.ipynb #c-checks
-def how_many(
-    n:int|None, # as typed
-    units,      # of the data
-) -> int:
+def how_many(n: int | None, units) -> int:
     """The number of samples: 64 images, 1000 of anything else, or as typed
 
     Arguments:
@@ -329,11 +280,7 @@ def how_many(
         raise ValueError(f'--n {n}: must be a whole number of at least 1')
     return n
 
-def checked_picture(
-    out:Path,         # the file that will be written
-    columns:int|None, # as typed
-    units,            # of the data
-):
+def checked_picture(out: Path, columns: int | None, units):
     """ValueError if a picture cannot show such data, or if columns are for nothing
 
     Arguments:
@@ -351,9 +298,7 @@ def checked_picture(
                          'it is for a picture of images')
 
 # %% ../../nbs/91c_sample.ipynb #f5e15db2
-def sample(
-    args, # parsed arguments
-):
+def sample(args):
     """Draw samples and write them to a file
 
     Arguments:
