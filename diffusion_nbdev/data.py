@@ -125,14 +125,16 @@ class Rows(Dataset):
         c = torch.full_like(i, -1) if self.c is None else self.c[i].long()
         return x, c, i
 
+# %% ../nbs/84_data.ipynb #84-rowsdata
 def running_on(trainer: L.Trainer | None) -> torch.device:
     """The device of the training that is under way; without one the CPU
 
     Arguments:
         trainer: of a data module
     """
-    at_work = trainer is not None and trainer.state.status == 'running'
-    return trainer.strategy.root_device if at_work else torch.device('cpu')
+    if trainer is None or trainer.state.status != 'running':
+        return torch.device('cpu')
+    return trainer.strategy.root_device
 
 class RowsData(L.LightningDataModule):
     "Rows that are split already, as training, validation and test data"
@@ -149,17 +151,24 @@ class RowsData(L.LightningDataModule):
         # 'train', 'val', 'test' -> rows (N, *), labels (N,) or None
         self._rows = {}
 
-    def train_dataloader(self): return self._loader('train', shuffle=True)
-    def val_dataloader(self): return self._loader('val')
-    def test_dataloader(self): return self._loader('test')
+    def train_dataloader(self) -> DataLoader: return self.batches('train')
+    def val_dataloader(self) -> DataLoader: return self.batches('val')
+    def test_dataloader(self) -> DataLoader: return self.batches('test')
 
-    def _loader(self, part, shuffle=False):
+    # what training rows do when an epoch begins: nothing here
+    def renewed(self, rows:Rows, order:SeededBatches) -> None: pass
+
+    def batches(self, part:str) -> DataLoader:
         x, c = self._rows[part]
+        if self.units is None:
+            raise ValueError('data: has no units yet: call setup() first')
         device = running_on(self.trainer)
         if not has_room(device, *[v for v in (x, c) if v is not None]): device = 'cpu'
         rows = Rows(x.to(device), None if c is None else c.to(device), self.units)
-        how = self.batch_size, self.seed, shuffle
+        train = part == 'train'
+        how = self.batch_size, self.seed, train
         order = SeededBatches(len(x), *how, device=device)
+        if train: self.renewed(rows, order)
         return DataLoader(rows, batch_size=None, sampler=order)
 
 # %% ../nbs/84_data.ipynb #abb211e4

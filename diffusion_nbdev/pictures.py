@@ -14,6 +14,7 @@ import math
 import os
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from torch import Tensor
 from torchvision import datasets, transforms
 
 from .checks import choose, in_range
-from .data import RowsData, TensorData, seed_of, split_data
+from .data import (
+    Rows, RowsData, SeededBatches, TensorData, seed_of, split_data)
 from .model import unit_images
 
 # %% ../nbs/84b_pictures.ipynb #28c4f4f6
@@ -48,11 +50,11 @@ def digits() -> tuple[Tensor, Tensor]:
     Returns: uint8 (1797, 1, 28, 28), labels long (1797,)
     """
     from sklearn.datasets import load_digits
-    found = load_digits()
-    x = torch.from_numpy(found.images).float()[:, None] / 16
+    images, labels = load_digits(return_X_y=True)
+    x = torch.from_numpy(images).unflatten(1, (8, 8)).float()[:, None] / 16
     x = F.interpolate(x, size=20, mode='bicubic', align_corners=False).clamp(0, 1)
     x = F.pad(x, (4, 4, 4, 4))
-    return (x * 255).round().to(torch.uint8), torch.from_numpy(found.target).long()
+    return (x * 255).round().to(torch.uint8), torch.from_numpy(labels).long()
 
 # %% ../nbs/84b_pictures.ipynb #idx-shape
 def idx_shape(path: Path, file, size: int | None) -> list[int]:
@@ -102,7 +104,7 @@ def read_idx(path: str | Path) -> Tensor:
             shape = idx_shape(path, file, None if packed else size)
             # one more, to see whether there is more
             data = file.read(math.prod(shape) + 1)
-    except (EOFError, gzip.zlib.error) as e:
+    except (EOFError, zlib.error) as e:
         raise OSError(f'{path}: damaged or truncated ({e})') from None
     except gzip.BadGzipFile as e:
         raise OSError(f'{path}: not a gzip file ({e})') from None
@@ -141,7 +143,8 @@ def read_images(
         n_classes: labels run from 0 to n_classes - 1
     Returns: images uint8 (N, 1, H, W), labels long (N,)
     """
-    paths = [idx_file(folder, stem) for stem in STEMS if stem.startswith(part)]
+    stems = [stem for stem in STEMS if stem.startswith(part)]
+    paths = [idx_file(folder, stem) or folder/stem for stem in stems]
     x, c = [read_idx(p) for p in paths]
     if x.ndim != 3:
         raise OSError(
@@ -225,7 +228,7 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
 # %% ../nbs/84b_pictures.ipynb #248e9d89
 def idx_rows(
     folder: Path, held_out: float, seed: int,
-) -> dict[str, tuple[Tensor, Tensor]]:
+) -> dict[str, tuple[Tensor, Tensor | None]]:
     """The rows of MNIST or a set like it, whose test images are given
 
     Arguments:
@@ -262,28 +265,25 @@ class MNISTData(RowsData):
         super().__init__(unit_images([1, 28, 28], 10, name), batch_size, seed)
         self.held_out = in_range('held_out', held_out, 0, 0.5, inside=True)
         self.degrees = in_range('degrees', degrees, 0, 180)
-        self.name, self.root = name, data_folder(data_dir)
+        self.which, self.root = name, data_folder(data_dir)
 
     def prepare_data(self) -> None:
-        if self.name != 'digits': download(self.name, self.root)
+        if self.which != 'digits': download(self.which, self.root)
 
     def setup(self, stage:str|None=None) -> None:
         if self._rows: return
-        if self.name == 'digits':
+        if self.which == 'digits':
             self._rows = split_data(*digits(), self.held_out, self.seed)
             return
-        folder = self.root/SETS[self.name].__name__/'raw'
+        folder = self.root/SETS[self.which].__name__/'raw'
         self._rows = idx_rows(folder, self.held_out, self.seed)
 
-    def train_dataloader(self):
-        loader = super().train_dataloader()
-        rows, order = loader.dataset, loader.sampler
+    def renewed(self, rows:Rows, order:SeededBatches) -> None:
         # the angles of an epoch are drawn and sent once
         def turn(epoch):
             angles = self.angles(epoch).to(order.device)
             rows.augment = lambda x, i: rotate(x, angles[i])
         if self.degrees: order.on_epoch = turn
-        return loader
 
     # radians, of all training images: a function of seed, epoch and row
     def angles(self, epoch:int) -> Tensor:
@@ -331,5 +331,5 @@ class FolderData(TensorData):
         if channels not in (1, 3):
             raise ValueError(f'channels = {channels}: must be 1 (grey) or 3 (colour)')
         x, c, classes = read_folder(Path(folder).expanduser(), side, channels)
-        units = unit_images(x.shape[1:], len(classes), Path(folder).name)
+        units = unit_images(list(x.shape[1:]), len(classes), Path(folder).name)
         super().__init__(x, c, units, batch_size, held_out, seed)
