@@ -63,6 +63,7 @@ def processes() -> tuple[int, int]:
     if not (ours.is_available() and ours.is_initialized()): return 0, 1
     return ours.get_rank(), ours.get_world_size()
 
+# %% ../nbs/84_data.ipynb #f4d53cca-2
 class SeededBatches(Sampler):
     "Row numbers in batches, in an order that is a function of seed and epoch"
     def __init__(
@@ -136,6 +137,7 @@ def running_on(trainer: L.Trainer | None) -> torch.device:
         return torch.device('cpu')
     return trainer.strategy.root_device
 
+# %% ../nbs/84_data.ipynb #84-rowsdata-2
 class RowsData(L.LightningDataModule):
     "Rows that are split already, as training, validation and test data"
     def __init__(self, units: Units | None, batch_size: int = 128, seed: int = 0):
@@ -188,6 +190,7 @@ def measured_units(x: Tensor, c: Tensor | None = None) -> Units:
     return Units(
         list(x.shape[1:]), round(mean, 4), round(std, 4), round(clip, 3), n_classes)
 
+# %% ../nbs/84_data.ipynb #abb211e4-2
 def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
     """Data and labels as tensors that fit together; ValueError if they do not
 
@@ -270,6 +273,7 @@ def column_names(line: str) -> list[str]:
     except ValueError: return names
     return []
 
+# %% ../nbs/84_data.ipynb #f348f96f-2
 def read_table(path: Path, labels: str | None = None) -> tuple[Tensor, Tensor | None]:
     """Points, and labels if a column is named, from a table with or without a header
 

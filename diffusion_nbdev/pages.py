@@ -41,6 +41,7 @@ def anchor_cell(names: list[str]) -> str:
     spans = ''.join(f'<a id="{name}"></a>' for name in names)
     return f'```{{=html}}\n{spans}\n```'
 
+# %% ../nbs/89_pages.ipynb #89-anchors-2
 class Anchors:
     "A processor of nbdev's: each exported definition keeps an anchor, each link is one"
     def __init__(self, nb):

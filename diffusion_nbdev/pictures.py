@@ -118,6 +118,7 @@ def read_idx(path: str | Path) -> Tensor:
 
 # %% ../nbs/84b_pictures.ipynb #4ebcbbc5
 KINDS = 'images-idx3-ubyte', 'labels-idx1-ubyte'
+
 STEMS = [f'{part}-{kind}' for part in ('train', 't10k') for kind in KINDS]
 
 def idx_file(folder: Path, stem: str) -> Path | None:
@@ -132,6 +133,7 @@ def idx_file(folder: Path, stem: str) -> Path | None:
         if path.is_file(): return path
     return None
 
+# %% ../nbs/84b_pictures.ipynb #4ebcbbc5-2
 def read_images(
     folder: Path, part: str = 'train', n_classes: int = 10,
 ) -> tuple[Tensor, Tensor]:

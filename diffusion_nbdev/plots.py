@@ -269,6 +269,7 @@ def check_path(
         raise ValueError(f"num must be at least 1, got {num}")
     return states
 
+# %% ../nbs/90_plots.ipynb #90-check-path-2
 def panels(axes: Any, n: int) -> list[Axes]:
     """Axes for n panels, or a ValueError
 
@@ -334,6 +335,7 @@ def schedule_name(sched: Any, i: int) -> str:
         return f'schedule {i + 1}'
     return str(path).rsplit('.', 1)[-1].replace('_schedule', '')
 
+# %% ../nbs/90_plots.ipynb #f9d41cda-2
 def named_schedules(scheds: Sequence[Any]) -> list[tuple[str, Any]]:
     """Schedules with their names, or a ValueError for what is none
 
