@@ -74,3 +74,19 @@ def test_users_script_runs(tmp_path):
     code = f'import sys; sys.path.insert(0, {str(ROOT/"tests"/"user")!r}); import script; print(script.main({str(tmp_path)!r}))'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
     assert out.returncode == 0 and float(out.stdout.split()[-1]) < 1e6, out.stderr[-500:]
+
+
+def test_help_says_what_every_argument_means():
+    import inspect
+    import diffusion_nbdev.all as everything
+    silent, asked = [], 0
+    for name in everything.__all__:
+        thing = getattr(everything, name)
+        if not callable(thing) or not thing.__module__.startswith('diffusion_nbdev'): continue
+        texts = [inspect.getdoc(x) or '' for x in (thing, getattr(thing, '__init__', None)) if x]
+        parameters = list(inspect.signature(thing).parameters)
+        asked += len(parameters)
+        # one line for each, or a list of names that share one
+        silent += [f'{name}: {p}' for p in parameters
+                   if not any(re.search(rf'^\s+(\*?\w+, )*\*?{p}(, \w+)*: \S', t, flags=re.M) for t in texts)]
+    assert asked > 200 and silent == []
