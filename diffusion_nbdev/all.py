@@ -23,7 +23,8 @@ from .metrics import (
 from .model import Model, Units, load, unit_images
 from .oracles import (
     Mixture, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)
-from .pictures import FolderData, MNISTData, digits
+from .folders import FolderData
+from .pictures import MNISTData, digits
 from .plots import (
     image_grid, show_images, show_path, show_points, show_schedule)
 from .recipes import build, recorded

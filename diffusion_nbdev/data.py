@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['seed_of', 'parts', 'processes', 'SeededBatches', 'Rows', 'running_on', 'RowsData', 'measured_units', 'checked_rows',
-           'split_data', 'TensorData', 'column_names', 'read_table', 'read_arrays', 'read_points', 'FileData']
+           'by_class', 'split_data', 'TensorData', 'column_names', 'read_table', 'read_arrays', 'read_points',
+           'FileData']
 
 # %% ../nbs/84_data.ipynb #84-data-imports
 import hashlib
@@ -212,10 +213,26 @@ def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
             f'from 0, one for each of the {len(x)} rows')
     return x, c
 
+# %% ../nbs/84_data.ipynb #84-by-class
+def by_class(order: Tensor, c: Tensor) -> Tensor:
+    """Rows in an order in which no stretch is short of a class
+
+    Arguments:
+        order: row numbers in random order, shape (N,)
+        c: labels of all rows, shape (N,)
+    Returns: the same numbers: every stretch has each class in its share
+    """
+    labels, place = c[order], torch.zeros(len(order), dtype=torch.float64)
+    for label in labels.unique():
+        here = labels == label
+        n = int(here.sum())
+        place[here] = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return order[place.argsort(stable=True)]
+
 # %% ../nbs/84_data.ipynb #84-split
 def split_data(
     x: Tensor, c: Tensor | None, held_out: float, seed: int = 0,
-    names: tuple[str, ...] = ('val', 'test', 'train'),
+    names: tuple[str, ...] = ('val', 'test', 'train'), classes: bool = False,
 ) -> dict[str, tuple[Tensor, Tensor | None]]:
     """Every row in one part; the last part is what the others leave
 
@@ -225,10 +242,12 @@ def split_data(
         held_out: share of the rows in each part but the last
         seed: the same seed gives the same split
         names: of the parts
+        classes: shall each part have each class in its share?
     Returns: name -> data, labels
     """
     generator = torch.Generator().manual_seed(seed_of(seed, 'split'))
     order = torch.randperm(len(x), generator=generator)
+    if classes and c is not None: order = by_class(order, c)
     k = max(1, int(len(x) * held_out))
     split = order.tensor_split([k * j for j in range(1, len(names))])
     return {name: (x[rows], None if c is None else c[rows])
@@ -258,7 +277,7 @@ class TensorData(RowsData):
             raise ValueError(
                 f'rows have shape {list(x.shape[1:])}: '
                 f'the units say {self.units.shape}')
-        self._rows = split_data(x, c, held_out, seed)
+        self._rows = split_data(x, c, held_out, seed, classes=True)
 
 # %% ../nbs/84_data.ipynb #f348f96f
 def column_names(line: str) -> list[str]:
