@@ -48,7 +48,7 @@ def threshold(
 
     Arguments:
         x0: estimates, shape (B, *)
-        clip: one number for [-clip, clip], or (lo, hi); None: no bound
+        clip: for [-clip, clip], or (lo, hi); None for no bound
         quantile: of |x0|: cut there if above clip, and shrink to clip
     Returns: shape (B, *)
     """
