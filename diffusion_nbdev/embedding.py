@@ -14,7 +14,7 @@ from .inputs import embedding_sizes, label_rows, refuse_labels, time_rows
 
 # %% ../nbs/03_embedding.ipynb #7a3df968
 def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
-    """Sines and cosines of time at geometrically spaced frequencies, see the chapter
+    """Sines and cosines of time at geometrically spaced frequencies, Vaswani et al. 2017
 
     Arguments:
         t: times in steps, shape (B,), whole or real
@@ -23,8 +23,8 @@ def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
     Returns: shape (B, dim); float64 for float64 times, else float32
     """
     dtype = torch.float64 if t.dtype == torch.float64 else torch.float32
-    k = torch.arange(dim // 2, device=t.device, dtype=dtype)
-    angle = t.to(dtype)[:, None] * max_period ** (-k / max(dim // 2 - 1, 1))
+    j = torch.arange(dim // 2, device=t.device, dtype=dtype)
+    angle = t.to(dtype)[:, None] * max_period ** (-j / max(dim // 2 - 1, 1))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 # %% ../nbs/03_embedding.ipynb #unet-embedding
