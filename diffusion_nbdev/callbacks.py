@@ -48,7 +48,7 @@ class RunningAverage(WeightAveraging):
 
     def averaged(self) -> Model|None:
         "A model with the averaged weights, if there are any yet"
-        average = self._average_model
+        average:Any = self._average_model
         return None if average is None else average.module.model
 
     def setup(self, trainer, pl_module, stage):
@@ -58,13 +58,15 @@ class RunningAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer, pl_module):
-        both = self._average_model.module, pl_module
-        self._weights = [list(m.parameters()) for m in both]
+        average:Any = self._average_model
+        both = average.module, pl_module
+        self._weights:list[list[Tensor]] = [[*m.parameters()] for m in both]
         self._buffers = [list(m.buffers()) for m in both]
 
     def on_train_batch_end(self, trainer, pl_module, *args):
         if trainer.global_step <= self._latest_update_step: return
-        self.average(*self._weights, self.count)
+        averages, weights = self._weights
+        self.average(averages, weights, self.count)
         for average, live in zip(*self._buffers): average.copy_(live)
         self.count, self._latest_update_step = self.count + 1, trainer.global_step
 

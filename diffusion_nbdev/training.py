@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -28,7 +29,8 @@ from .finite import BadNumbers
 from .model import Model, load
 from .recipes import recorded
 from .resume import Place
-from .trainer import Computing, Trained, interruptible, trainer_options
+from .trainer import (
+    Computing, Trained, interruptible, move_towards, trainer_options)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -113,7 +115,7 @@ class LitDiffusion(Trained):
         self._prepare()
 
     def training_step(self, batch, batch_idx):
-        h = self.hparams
+        h:Any = self.hparams
         x0, c, _ = self._batch(batch)
         self._set_seed(batch_idx)
         c, B = drop_labels(c, h.drop_class), len(x0)
@@ -123,12 +125,12 @@ class LitDiffusion(Trained):
 
     def configure_optimizers(self):
         self._tell_objective()
-        h, n = self.hparams, self.trainer.estimated_stepping_batches
+        h:Any = self.hparams
+        n = self.trainer.estimated_stepping_batches
         how = h.lr, h.warmup, h.decay, h.weight_decay
         return adamw(self.model.net, n, *how, fused=not self._scaled())
 
 # %% ../nbs/08_training.ipynb #ema-code
-@torch.no_grad()
 def average_weights(
     averages: list[Tensor], weights: list[Tensor], k: int, decay: float,
 ) -> None:
@@ -140,8 +142,8 @@ def average_weights(
         k: how many went into the averages so far
         decay: the largest d_k
     """
-    if k == 0: torch._foreach_copy_(averages, weights)
-    else: torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + k) / (10 + k)))
+    d = min(decay, (1 + k) / (10 + k)) if k else 0.
+    move_towards(averages, weights, 1 - d)
 
 # %% ../nbs/08_training.ipynb #44874fc9
 class EMA(RunningAverage):
