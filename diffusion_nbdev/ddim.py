@@ -17,7 +17,8 @@ from .checks import in_range
 from .devices import finest
 from .sampling import (
     Noise, Run, States, Times, grid, rising_times, sampler)
-from .schedules import Schedule, like, together
+from .schedules import Schedule, like
+from .tables import together
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .classes import are_whole
 from .devices import finest
-from .tables import float64, time_tensor
+from .tables import float64, need_one_each, time_tensor
 
 # %% ../nbs/80d_mixtures.ipynb #0e28eadb
 def checked_numbers(
@@ -156,9 +156,7 @@ def state_times(T: int, t: float | Tensor, B: int, device: torch.device) -> Tens
     Returns: one number, or (B,) on that device
     """
     t = time_tensor(t, T)
-    if tuple(t.shape) not in ((), (1,), (B,)):
-        rule = f'must be (), (1,) or ({B},)'
-        raise ValueError(f'times of shape {tuple(t.shape)} for {B} samples: {rule}')
+    need_one_each(t, B)
     # one number stays on the CPU
     alone = t.numel() == 1 and t.device.type == 'cpu'
     return t if alone else t.to(device)
