@@ -71,6 +71,7 @@ def log_picture(logger, name: str, picture: Tensor, step: int) -> bool:
     else: return False
     return True
 
+# %% ../nbs/87_callbacks.ipynb #cb-log-picture-2
 def points_picture(x: Tensor) -> Tensor:
     """A picture of points, made without touching pyplot's state
 
@@ -238,6 +239,7 @@ class History(L.Callback):
         if trainer.sanity_checking or 'val_loss' not in found: return
         self.val.append((trainer.global_step, found['val_loss'].item()))
 
+# %% ../nbs/87_callbacks.ipynb #cb-history-2
 class StepBar(ProgressBar):
     "One progress bar for a whole training"
     def __init__(self):

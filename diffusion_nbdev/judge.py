@@ -287,7 +287,18 @@ def class_distance(said: Tensor, counts: Tensor) -> float:
 # %% ../nbs/06b_judge.ipynb #e86a6d43
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
-    "A trained classifier, with its features of a reference and of images for floors"
+    """A trained classifier, with its features of a reference and of images for floors
+
+    Arguments:
+        net: or another that has features(x) and head(features)
+        test: features of real test images, the reference, shape (m, D)
+        test_labels: their labels, shape (m,)
+        held_out: of other real images, new to the net too, shape (h, D)
+        held_out_labels: their labels, shape (h,)
+        counts: training images of each class, shape (n_classes,)
+        card: where all this comes from
+        floors: known so far
+    """
     net: DigitNet           # or another that has features(x) and head(features)
     test: Tensor            # features of real test images, the reference, shape (m, D)
     test_labels: Tensor     # their labels, shape (m,)

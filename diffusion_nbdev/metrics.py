@@ -224,7 +224,14 @@ def spread(draws: Sequence[float]) -> float | None:
 # %% ../nbs/06_metrics.ipynb #c0a56b6f
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    "What a metric says about real data against real data"
+    """What a metric says about real data against real data
+
+    Arguments:
+        metric: name of the metric
+        options: its options
+        n: points in each set
+        draws: one value for each independent pair of sets
+    """
     metric:str   # name of the metric
     options:dict # its options
     n:int        # points in each set

@@ -42,6 +42,7 @@ def checked_numbers(
         raise ValueError(f'{name} holds {x[bad][0].item():g}: must be {rule}')
     return x
 
+# %% ../nbs/80d_mixtures.ipynb #0e28eadb-2
 def checked_means(means: Tensor | list) -> Tensor:
     """The centres of the components, or a ValueError
 

@@ -33,7 +33,16 @@ from .schedules import PREDS, Schedule, diffuse, like
 # %% ../nbs/07_model.ipynb #2f5fad73
 @dataclasses.dataclass(frozen=True)
 class Units:
-    "The units of a data set: what a model's numbers mean outside of it"
+    """The units of a data set: what a model's numbers mean outside of it
+
+    Arguments:
+        shape: of one sample, for instance [2] or [1, 28, 28]
+        mean: subtracted from the data
+        std: then divided by
+        clip: no data lies beyond this, in the model's units
+        n_classes: labels run from 0 to n_classes - 1; 0 for no labels
+        name: of the data set
+    """
     shape: list[int]         # of one sample, for instance [2] or [1, 28, 28]
     mean: float = 0.         # subtracted from the data
     std: float = 1.          # then divided by

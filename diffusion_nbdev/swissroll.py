@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .checks import in_range
-from .data import RowsData, seed_of
+from .data import Rows, RowsData, SeededBatches, seed_of
 from .model import Units
 
 # %% ../nbs/09_swissroll.ipynb #4dce4fe1
@@ -64,11 +64,9 @@ class SwissRollData(RowsData):
         seed = seed_of(self.seed, part, epoch)
         return swissroll(n, seed, self.noise, self.scaling)
 
-    def train_dataloader(self):
-        loader = super().train_dataloader()
+    def renewed(self, rows:Rows, order:SeededBatches) -> None:
         # drawn here, sent to where the training runs
         def renew(epoch):
             x = self.draw(self.n_train, 'train', epoch)
-            loader.dataset.x = x.to(loader.sampler.device)
-        if self.fresh: loader.sampler.on_epoch = renew
-        return loader
+            rows.x = x.to(order.device)
+        if self.fresh: order.on_epoch = renew

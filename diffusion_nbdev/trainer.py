@@ -51,9 +51,12 @@ def trainer_options(
 # %% ../nbs/88_trainer.ipynb #fit-machine-code
 class Computing(L.Callback):
     "TF32 only where sixteen bits were asked for; the net compiled if wanted"
-    def __init__(self,
-        compile:bool=False, # compile the net for the training?
-    ): self.compile, self.set = compile, contextlib.ExitStack()
+    def __init__(self, compile: bool = False):
+        """
+        Arguments:
+            compile: compile the net for the training?
+        """
+        self.compile, self.set = compile, contextlib.ExitStack()
 
     def on_fit_start(self, trainer, pl_module):
         coarse = '16' in str(trainer.precision)
@@ -61,7 +64,8 @@ class Computing(L.Callback):
         if not self.compile: return
         # a program for each size of a batch: there are two, and programs for any
         # size are slower
-        undo = compile_forward(pl_module.model.net, dynamic=False)
+        undo = compile_forward(
+            pl_module.get_submodule('model.net'), dynamic=False)
         self.set.callback(undo)
 
     def teardown(self, trainer, pl_module, stage):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import header, lint, pages
+import header, lint, mathfont, pages
 from test_lint import END, TITLE, md, project, py
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,3 +159,42 @@ def test_header(tmp_path):
 
 @pytest.mark.parametrize('s, says', [(.1, '5 seconds'), (5.1, '10 seconds'), (20, '20 seconds'), (90, '90 seconds'), (91, '2 minutes')])
 def test_spoken(s, says): assert header.spoken(s) == says
+
+
+@pytest.fixture(scope='module')
+def pages_made():
+    "Module -> the text of its page, as nbdev hands it to Quarto"
+    from execnb.nbio import read_nb
+    from nbdev.processors import FilterDefaults
+    out = {}
+    for path in sorted(NBS.glob('*.ipynb')):
+        nb = read_nb(path)
+        FilterDefaults()(nb)
+        out[path.name] = '\n'.join(c.source for c in nb.cells)
+    return out
+
+
+def test_every_definition_has_an_anchor(pages_made):
+    "Where nbdev's links to it lead: once, in its own chapter"
+    from diffusion_nbdev._modidx import d
+    lost = []
+    for names in d['syms'].values():
+        for name, (where, _) in names.items():
+            page, anchor = where.split('#')
+            text = '\n'.join(t for p, t in pages_made.items() if re.sub(r'^\d+[a-zA-Z0-9]*_', '', p) == page.replace('.html', '.ipynb'))
+            if text.count(f'<a id="{anchor}">') != 1: lost.append(name)
+    assert not lost, lost
+
+
+def test_a_link_is_one_link(pages_made):
+    assert [p for p, t in pages_made.items() if '[[`' in t or '__main__.' in t] == []
+
+
+def test_equations_are_known_to_pandoc():
+    "The pandoc of Quarto 1.7 turns each one into MathML; characters are in the site's font"
+    found = list(mathfont.equations())
+    assert len(found) > 500
+    said = mathfont.as_mathml(found)[1]
+    assert 'Could not convert' not in said, said
+    assert 'Could not convert' in mathfont.as_mathml([('', r'\Bigl( x', True)])[1]
+    assert mathfont.lacking() == []

@@ -30,6 +30,14 @@ def meanings(f, notes, method):
     if notes.get(line) and line not in lines: yield 'returns', notes[line]
 
 
+def described(c, notes):
+    "(name, meaning) of each field of a dataclass that has a comment beside it"
+    if not any('dataclass' in ast.unparse(d) for d in c.decorator_list): return
+    for x in c.body:
+        if isinstance(x, ast.AnnAssign) and notes.get(x.end_lineno):
+            yield ast.unparse(x.target), notes[x.end_lineno]
+
+
 def part(rows, indent):
     "The lines of the `Arguments` part"
     out = ['Arguments:'] if rows[0][0] != 'returns' else []
@@ -49,14 +57,17 @@ def documented(text):
     lines, changes = text.splitlines(), []
     def visit(node, method):
         for f in node.body:
-            if isinstance(f, ast.ClassDef): visit(f, True)
+            if isinstance(f, ast.ClassDef):
+                fields = list(described(f, notes))
+                if fields: changes.append((f, fields))
+                visit(f, True)
             if not isinstance(f, ast.FunctionDef): continue
             if f.name.startswith('_') and f.name not in ('__init__', '__call__'): continue
             rows = list(meanings(f, notes, method and not static(f)))
             if rows and f.body[0].lineno > f.lineno: changes.append((f, rows))
     visit(ast.parse(text), False)
-    for f, rows in reversed(changes):
-        if put(lines, f.body[0], rows): bare(lines, f)
+    for f, rows in sorted(changes, key=lambda change: -change[0].lineno):
+        if put(lines, f.body[0], rows) and isinstance(f, ast.FunctionDef): bare(lines, f)
     return '\n'.join(lines) + '\n'
 
 

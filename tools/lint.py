@@ -357,7 +357,9 @@ WORKSHOP_NEEDS = {'model'}
 def refused(book, other):
     "Why an exported cell of a notebook must not import the module of another one; empty if it may."
     if book.module == other.module: return ''
-    if book.module == 'plots': return 'plots imports nothing of ours'
+    # they can be lifted out
+    if book.module == 'plots': return '' if other.module == 'style' else 'plots imports nothing of ours but style'
+    if book.module == 'style': return 'style imports nothing of ours'
     if top(other.module): return '' if top(book.module) else 'which brings the whole package together: nothing imports it'
     if top(book.module) or other.number is None: return ''
     if book.number >= WORKSHOP > other.number: return '' if other.module in WORKSHOP_NEEDS else f'which is chapter {other.number:02d}: the workshop imports no chapter'

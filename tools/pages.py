@@ -201,10 +201,16 @@ def llms(root, texts):
         if not f.exists() and Path(p).name not in names: return
         title, one = said(f, names)
         return f'- [{title}]({q["site-url"].rstrip("/")}/{page(p)}): {one}'
+    def section(name, contents):
+        "Its pages under its name, then the sections in it"
+        inner = [c for c in contents if 'section' in c and not isinstance(c, str)]
+        pages = [c if isinstance(c, str) else c['href'] for c in contents if c not in inner]
+        out.append(f'## {name}\n\n' + '\n'.join(l for l in map(line, pages) if l))
+        for c in inner: section(c['section'], c['contents'])
     loose = []
     for s in q['sidebar']['contents']:
         if isinstance(s, str): loose.append(line(s))
-        elif 'section' in s: out.append(f'## {s["section"]}\n\n' + '\n'.join(l for l in (line(c if isinstance(c, str) else c.get('href', '')) for c in s['contents']) if l))
+        elif 'section' in s: section(s['section'], s['contents'])
         else: loose.append(line(s.get('href', '')))
     if any(loose): out.insert(3, '\n'.join(l for l in loose if l))
     return '\n\n'.join(out) + '\n'

@@ -111,10 +111,10 @@ def draw_strip(path: Path, strip: list, times: list):
         strip: states, one a panel
         times: of theirs
     """
-    from diffusion_nbdev import plots
+    from diffusion_nbdev import plots, style
     with figure(1, len(times), (1.8, 1.95)) as axes:
         ax = plots.show_path(strip, times=times, at=times, lim=3.8, axes=axes)
-        plots.save_figure(ax, path)
+        style.save_figure(ax, path)
 
 def draw_sets(path: Path, shown: dict):
     """Sets of points side by side
@@ -123,11 +123,11 @@ def draw_sets(path: Path, shown: dict):
         path: .png
         shown: name -> points in the data's own units
     """
-    from diffusion_nbdev import plots
+    from diffusion_nbdev import plots, style
     with figure(1, len(shown), (2.6, 2.6)) as axes:
         for ax, (name, x) in zip(axes, shown.items()):
             plots.show_points(x[:4000], ax, title=name, lim=3)
-        plots.save_figure(axes[0], path)
+        style.save_figure(axes[0], path)
 
 # %% ../../nbs/91f_demo.ipynb #3d7970e0-b
 def draw_losses(path: Path, history):
@@ -137,7 +137,7 @@ def draw_losses(path: Path, history):
         path: .png
         history: of the training
     """
-    from diffusion_nbdev import plots
+    from diffusion_nbdev import style
     steps, losses = curve(history.train, 50)
     with figure(1, 1, (5, 3)) as ax:
         ax.plot(steps, losses, label='training')
@@ -146,7 +146,7 @@ def draw_losses(path: Path, history):
         top = 1.05 * max(losses[1:] or [1])
         ax.set(xlabel='step', ylabel='loss', ylim=(None, top))
         ax.legend()
-        plots.save_figure(ax, path)
+        style.save_figure(ax, path)
 
 # %% ../../nbs/91f_demo.ipynb #f-draw
 def draw_demo(

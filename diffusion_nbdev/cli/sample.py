@@ -235,11 +235,11 @@ def figure(nrows: int = 1, ncols: int = 1, panel: tuple = (4, 4)) -> Iterator:
 
     Arguments:
         panel: width and height of one panel, in inches
-    Returns: of axes, as `plots.subplots` makes them
+    Returns: of axes, as `style.subplots` makes them
     """
     import matplotlib.pyplot as plt
-    from diffusion_nbdev import plots
-    fig, axes = plots.subplots(nrows, ncols, panel=panel)
+    from diffusion_nbdev import plots, style
+    fig, axes = style.subplots(nrows, ncols, panel=panel)
     try:
         with plt.rc_context(plots.STYLE):
             yield axes
@@ -258,13 +258,13 @@ def draw_samples(path: Path, x, c, units, columns: int | None = None):
         columns: of images
     """
     import matplotlib.image
-    from diffusion_nbdev import plots
+    from diffusion_nbdev import plots, style
     if len(units.shape) == 3:
         image = plots.image_grid(units.to_model(x), columns)
         matplotlib.image.imsave(path, image.numpy(), format='png')
     else:
         with figure() as ax:
-            plots.save_figure(plots.show_points(x, ax, c=c), path)
+            style.save_figure(plots.show_points(x, ax, c=c), path)
 
 # %% ../../nbs/91c_sample.ipynb #c-checks
 def how_many(n: int | None, units) -> int:
