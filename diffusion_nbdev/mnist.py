@@ -10,7 +10,7 @@ import lightning.pytorch as L
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .callbacks import _average
+from .callbacks import averaged_model
 from .checks import in_range
 from .judge import digit_features, frechet, load_extractor
 
@@ -42,7 +42,7 @@ class SampleScores(L.Callback):
         self.n = in_range('n', n, 1, whole=True)
 
     def on_train_epoch_end(self, trainer, pl_module):
-        model = _average(trainer, pl_module)
+        model = averaged_model(trainer, pl_module)
         due = (trainer.current_epoch + 1) % self.every == 0
         if model.data.name != 'mnist' or not due or not trainer.is_global_zero: return
         # looking changes nothing: the generator goes on where it was
