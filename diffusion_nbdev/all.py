@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from .callbacks import History
-from .data import FileData, TensorData, measured_units, read_points
+from .data import TensorData, measured_units
 from .ddim import ddim, ddim_invert, slerp
 from .ddpm import ddpm, diffusion_loss, min_snr, posterior
 from .guidance import denoiser
@@ -25,6 +25,7 @@ from .oracles import (
     Mixture, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)
 from .folders import FolderData
 from .pictures import MNISTData, digits
+from .points import FileData, read_points
 from .plots import (
     image_grid, show_images, show_path, show_points, show_schedule)
 from .recipes import build, recorded

@@ -324,7 +324,8 @@ def weights(r, folder):
 def tables(r, folder):
     import io
     import numpy as np, torch
-    from diffusion_nbdev.data import TensorData, read_points
+    from diffusion_nbdev.data import TensorData
+    from diffusion_nbdev.points import read_points
     ending, packed = r.choice(('csv', 'npz', 'pt')), io.BytesIO()
     if ending == 'npz': np.savez(packed, x=np.linspace(-1, 1, 60).reshape(30, 2), c=np.arange(30) % 3)
     if ending == 'pt': torch.save(dict(x=torch.linspace(-1, 1, 60).reshape(30, 2), c=torch.arange(30) % 3), packed)

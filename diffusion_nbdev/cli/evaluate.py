@@ -49,7 +49,7 @@ def data_in_file(model, path: str) -> tuple[Callable, str, int]:
     Returns: draw(n, seed), its name, the largest n
     """
     import torch
-    from diffusion_nbdev.data import read_points
+    from diffusion_nbdev.points import read_points
     x, _ = read_points(path)
     shape = list(x.shape[1:])
     if shape != model.data.shape:
