@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .cells import cells_of, has_header, kind
-from .data import TensorData
+from .data import TensorData, measured_units
 
 # %% ../nbs/84d_points.ipynb #84a-table
 @dataclass
@@ -290,4 +290,6 @@ class FileData(TensorData):
         """
         found = read_file(path, labels, header)
         self.columns, self.classes = found.names, found.classes
-        super().__init__(found.x, found.c, None, batch_size, held_out, seed)
+        # columns with names are different things
+        units = measured_units(found.x, found.c, bool(found.names) or None)
+        super().__init__(found.x, found.c, units, batch_size, held_out, seed)
