@@ -20,9 +20,9 @@ from .checks import choose
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import find_weights, read_weights
-from diffusion_nbdev.generating import (
-    check_classes, check_units, drawing, guide_net, of_kind, registered, sample_count,
-    step_options)
+from .generating import (
+    along, check_classes, check_units, drawing, guide_net, of_kind, registered,
+    resolved, sample_count, step_options)
 from .guidance import denoiser
 from .sampling import SAMPLERS, SeededNoise
 from .schedules import PREDS, Schedule, diffuse, like
@@ -34,15 +34,15 @@ class Units:
 
     Arguments:
         shape: of one sample, for instance [2] or [1, 28, 28]
-        mean: subtracted from the data
+        mean: subtracted; a number, or one for each coordinate
         std: then divided by
         clip: no data lies beyond this, in the model's units
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
     """
     shape: list[int]         # of one sample, for instance [2] or [1, 28, 28]
-    mean: float = 0.         # subtracted from the data
-    std: float = 1.          # then divided by
+    mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
+    std: float | list[float] = 1. # then divided by
     clip: float | None = None # no data lies beyond this, in the model's units
     n_classes: int = 0       # labels run from 0 to n_classes - 1; 0 for no labels
     name: str = ''           # of the data set
@@ -54,11 +54,12 @@ class Units:
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
-        return (x - self.mean) / self.std
+        return (x - along(self.mean, x)) / along(self.std, x)
 
     def to_data(self, x:Tensor) -> Tensor:
         "What the net sees, as data"
-        return x * self.std + self.mean
+        x = resolved(x, self.mean, self.std)
+        return x * along(self.std, x) + along(self.mean, x)
 
 # %% ../nbs/07_model.ipynb #unit-images-cell
 def unit_images(shape: list[int], n_classes: int = 0, name: str = '') -> Units:
@@ -96,7 +97,7 @@ def first_states(
     if x is None or start is None:
         # on the path vp the last noise is of unit variance
         return z if sched.path == 'vp' else like(sched.noise(sched.T), z) * z
-    return diffuse(sched, model.data.to_model(x.to(z)), start, z)
+    return diffuse(sched, model.data.to_model(x).to(z), start, z)
 
 # %% ../nbs/07_model.ipynb #90737f41
 def checked_parts(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'objective_recipe', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
+           'check_training', 'check_data', 'objective_recipe', 'held_out_times', 'Evaluated', 'Trained',
+           'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
@@ -151,6 +152,23 @@ def check_training(model: Any, objective: Any, h) -> None:
         raise ValueError(f'model is a {type(model).__name__}: must be a Model')
     if not callable(objective):
         raise ValueError(f'objective = {objective!r}: must be a function')
+
+def check_data(model: Model, data: Any) -> None:
+    """ValueError if the data are in other units than the model's, with both
+
+    Arguments:
+        model: what is trained
+        data: a data module, with `units` if it knows them
+    """
+    units, own = getattr(data, 'units', None), model.data
+    if units is None: return
+    labelled = getattr(model.net, 'n_classes', 0)
+    for what in ('shape', 'mean', 'std', *['n_classes'] * bool(labelled)):
+        theirs, ours = getattr(units, what), getattr(own, what)
+        if theirs != ours:
+            raise ValueError(
+                f"data: its {what} is {theirs}, that of the model's units is {ours}: "
+                'make the model with data.units, or give the data the units model.data')
 
 def objective_recipe(objective: Callable) -> dict | str:
     """How a config names an objective: checkpoints and weights files keep it

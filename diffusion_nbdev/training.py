@@ -30,7 +30,7 @@ from .model import Model, load
 from .recipes import recorded
 from .resume import Place
 from .trainer import (
-    Computing, Trained, interruptible, move_towards, trainer_options)
+    Computing, Trained, check_data, interruptible, move_towards, trainer_options)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -314,6 +314,7 @@ def fit(
     Returns: its `log_dir` holds logs, checkpoints and model.safetensors
     """
     from lightning.pytorch.loggers import TensorBoardLogger
+    check_data(lit.model, data)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
     usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False)
