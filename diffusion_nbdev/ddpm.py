@@ -18,7 +18,8 @@ from .checks import choose, in_range
 from .classes import known
 from .devices import finest
 from .guidance import denoiser, evaluating
-from .sampling import Noise, States, grid, sampler, trailing_times
+from .noise import Noise
+from .sampling import States, grid, sampler, trailing_times
 from .schedules import PREDS, Schedule, diffuse, like, target
 from .tables import together
 

@@ -9,7 +9,6 @@ __all__ = ['Units', 'unit_images', 'checked_parts', 'seam', 'guide_net', 'some_w
 
 # %% ../nbs/07_model.ipynb #7faaf87e
 import dataclasses
-import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +25,9 @@ from .devices import chosen_precision, collected, computing
 from .files import (
     checked_sizes, file_tensors, fill, find_weights, read_weights, write_safetensors)
 from .guidance import denoiser
+from .noise import SeededNoise
 from .recipes import build
-from .sampling import GRIDS, SAMPLERS, SeededNoise
+from .sampling import GRIDS, SAMPLERS, enter_all
 from .schedules import PREDS, Schedule, diffuse, like
 
 # %% ../nbs/07_model.ipynb #2f5fad73
@@ -188,8 +188,7 @@ def registered(
     if not isinstance(given, str):
         return given
     if given not in table:
-        for chapter in ('ddpm', 'ddim', 'samplers', 'grids'):
-            importlib.import_module(f'diffusion_nbdev.{chapter}')
+        enter_all()
     return choose(given, table, what)
 
 def step_options(

@@ -24,9 +24,9 @@ from .checks import choose, in_range
 from .data import seed_of
 from .ddpm import LOSSES, TIMES, diffusion_loss, draw_times, min_snr
 from .model import Model, guide_net, load
+from .noise import SeededNoise
 from .recipes import recorded
 from .resume import BadNumbers, LastCheckpoint, Place
-from .sampling import SeededNoise
 from .trainer import (
     Computing, clip_gradients, interruptible, set_seed, share_done, trainer_options)
 
