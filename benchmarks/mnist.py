@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks'), str(ROOT/'tools')]
 from peers import unet2d
 from ship import train_digits
-from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
+from diffusion_nbdev import ddpm
 from diffusion_nbdev.devices import bfloat16_pays
 from diffusion_nbdev.judge import (
     Extractor, digit_features, load_extractor, score_images)
