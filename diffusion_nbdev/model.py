@@ -24,7 +24,8 @@ from .generating import (
     along, check_classes, check_units, drawing, guide_net, of_kind, registered,
     resolved, sample_count, step_options)
 from .guidance import denoiser
-from .sampling import SAMPLERS, SeededNoise
+from .noise import SeededNoise
+from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
 
 # %% ../nbs/07_model.ipynb #2f5fad73

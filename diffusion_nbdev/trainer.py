@@ -25,7 +25,7 @@ from .data import seed_of
 from .devices import (
     chosen_precision, compile_forward, pick_device, products)
 from .model import Model
-from .sampling import SeededNoise
+from .noise import SeededNoise
 
 # %% ../nbs/88_trainer.ipynb #fit-machine-rule
 # our names of precisions -> Lightning's

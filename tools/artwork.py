@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 from diffusion_nbdev.ddim import ddim, quadratic_times
 from diffusion_nbdev.files import shipped
 from diffusion_nbdev.model import load
-from diffusion_nbdev.plots import SCALE, image_grid
+from diffusion_nbdev.plots import image_grid
+from diffusion_nbdev.style import SCALE
 from diffusion_nbdev.noise import SeededNoise
 
 IMAGES = ROOT/'nbs'/'images'

@@ -41,7 +41,7 @@ def trained(epochs: int | None = None):
     """
     from diffusion_nbdev.callbacks import History
     from diffusion_nbdev.cli.experiment import experiment
-    from diffusion_nbdev.training import interruptible
+    from diffusion_nbdev.trainer import interruptible
     argv = ['--config', str(find_config('swissroll')), *SHORT]
     if epochs:
         argv += ['--trainer.max_epochs', str(epochs)]
