@@ -154,7 +154,7 @@ def sample_picture(model: Model, num: int, n: int) -> Tensor:
         n: steps of DDIM
     Returns: uint8 (H, W, 3)
     """
-    from diffusion_nbdev.plots import image_grid
+    from diffusion_nbdev.plots import as_images, image_grid
     n, points = min(n, model.sched.T), len(model.data.shape) == 1
     state = torch.get_rng_state()
     if points: x = model.generate(n=n, num=30 * num)
@@ -163,7 +163,7 @@ def sample_picture(model: Model, num: int, n: int) -> Tensor:
         x = model.generate(n=n, num=num, c=c)
     torch.set_rng_state(state)
     if points: return points_picture(x)
-    return torch.as_tensor(image_grid(model.data.to_model(x)))
+    return torch.as_tensor(image_grid(as_images(x)))
 
 # %% ../nbs/87_callbacks.ipynb #8d06604a
 class SamplePictures(L.Callback):
@@ -184,7 +184,12 @@ class SamplePictures(L.Callback):
         due = epoch % self.every == 0 or epoch == trainer.max_epochs
         if not (due and trainer.is_global_zero): return
         model = averaged_model(trainer, pl_module)
-        picture = sample_picture(model, self.num, self.n)
+        try:
+            picture = sample_picture(model, self.num, self.n)
+        except (ValueError, RuntimeError) as e:
+            # a picture is no reason to lose a training
+            warnings.warn(f'no picture of samples: {e}', stacklevel=2)
+            return
         for logger in trainer.loggers:
             log_picture(logger, 'samples', picture, trainer.global_step)
 

@@ -162,6 +162,11 @@ def check_data(model: Model, data: Any) -> None:
     """
     units, own = getattr(data, 'units', None), model.data
     if units is None: return
+    if units.n_classes and not hasattr(model.net, 'n_classes'):
+        raise ValueError(
+            f'net is a {type(model.net).__name__} without n_classes, and the data has '
+            f'{units.n_classes} classes: give it the attribute n_classes = '
+            f'{units.n_classes}, or 0 if it takes no labels')
     labelled = getattr(model.net, 'n_classes', 0)
     for what in ('shape', 'mean', 'std', *['n_classes'] * bool(labelled)):
         theirs, ours = getattr(units, what), getattr(own, what)

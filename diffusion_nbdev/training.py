@@ -19,13 +19,14 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor, ModelCheckpoint, ProgressBar)
 from torch import Tensor, nn
 
-from .generating import guide_net
 from .callbacks import (
     RunningAverage, SamplePictures, SaveWeights, StepBar, quiet)
+from .cards import check_card
 from .checks import choose, in_range
 from .ddpm import LOSSES, TIMES, diffusion_loss, draw_times, min_snr
 from .ending import LastCheckpoint
 from .finite import BadNumbers
+from .generating import guide_net
 from .model import Model, load
 from .recipes import recorded
 from .resume import Place
@@ -315,6 +316,7 @@ def fit(
     """
     from lightning.pytorch.loggers import TensorBoardLogger
     check_data(lit.model, data)
+    if trainer.get('logger') is not False: check_card(lit.model)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
     usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False)

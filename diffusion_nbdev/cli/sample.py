@@ -259,8 +259,8 @@ def draw_samples(path: Path, x, c, units, columns: int | None = None):
     """
     import matplotlib.image
     from diffusion_nbdev import plots, style
-    if len(units.shape) == 3:
-        image = plots.image_grid(units.to_model(x), columns)
+    if len(units.shape) > 1:
+        image = plots.image_grid(plots.as_images(x), columns)
         matplotlib.image.imsave(path, image.numpy(), format='png')
     else:
         with figure() as ax:
