@@ -159,6 +159,7 @@ class RowsData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader: return self.batches('train')
     def val_dataloader(self) -> DataLoader: return self.batches('val')
     def test_dataloader(self) -> DataLoader: return self.batches('test')
+    def predict_dataloader(self) -> DataLoader: return self.batches('test')
 
     # what training rows do when an epoch begins: nothing here
     def renewed(self, rows:Rows, order:SeededBatches) -> None: pass

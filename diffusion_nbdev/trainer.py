@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'check_data', 'objective_recipe', 'held_out_times', 'Evaluated', 'Trained',
-           'interruptible']
+           'check_training', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint', 'end_finished',
+           'objective_recipe', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
 import math
 import signal
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -19,7 +21,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
-from .callbacks import logs_now
+from .callbacks import RunningAverage, SaveWeights, logs_now
 from .checks import choose, in_range
 from .data import seed_of
 from .devices import (
@@ -175,6 +177,56 @@ def check_data(model: Model, data: Any) -> None:
                 f"data: its {what} is {theirs}, that of the model's units is {ours}: "
                 'make the model with data.units, or give the data the units model.data')
 
+def made_of(model: Model) -> dict[str, Any]:
+    """What a training that goes on must have in common with the one that stopped
+
+    Arguments:
+        model: what is trained
+    Returns: name in a message -> value
+    """
+    units = model.data
+    return {'net': getattr(model.net, 'recipe', None),
+            'schedule': getattr(model.sched, 'recipe', None), 'prediction': model.pred,
+            'shape of data': units.shape, 'mean and std': [units.mean, units.std]}
+
+def check_same(stored: dict, own: dict) -> None:
+    """ValueError that names the first thing that differs, with both
+
+    Arguments:
+        stored: of a checkpoint, see `made_of`
+        own: of the model that shall go on
+    """
+    for what, value in stored.items():
+        if value is not None and own.get(what) not in (None, value):
+            raise ValueError(f'checkpoint: its {what} is {value}, that of the model is '
+                             f'{own[what]}: must be the same')
+
+def weights_for_checkpoint(path: Any) -> None:
+    """ValueError if it is a weights file, with what to do
+
+    Arguments:
+        path: what a training shall go on from, or None
+    """
+    if path is not None and Path(path).suffix == '.safetensors':
+        raise ValueError(f'{path}: holds weights, not the state of a training: go on '
+                         'from a .ckpt beside it, or begin anew with load(...)')
+
+def end_finished(trainer: L.Trainer, lit: L.LightningModule) -> None:
+    """A training that was complete: the averaged weights in place, and their file
+
+    Arguments:
+        trainer: which may have found nothing left to do
+        lit: what was trained
+    """
+    found = trainer.callbacks
+    waiting = [c for c in found if isinstance(c, SaveWeights) and c.start is not None]
+    if not waiting: return
+    for callback in [*waiting, *(c for c in found if isinstance(c, RunningAverage))]:
+        callback.on_train_end(trainer, lit)
+    done = trainer.fit_loop.epoch_progress.current.completed
+    warnings.warn(f'nothing left to do: {done} epochs were done, and max_epochs is '
+                  f'{trainer.max_epochs}', stacklevel=3)
+
 def objective_recipe(objective: Callable) -> dict | str:
     """How a config names an objective: checkpoints and weights files keep it
 
@@ -243,6 +295,9 @@ class Evaluated(L.LightningModule):
     def _batch(self, batch) -> tuple[Any, Any, Any]:
         batch = batch if isinstance(batch, (tuple, list)) else [batch]
         x0, c, i = (*batch, None, None)[:3]
+        if not torch.is_tensor(x0):
+            raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), '
+                             'or data and labels, in the units of the model')
         return x0, c if self.model.n_classes else None, i
 
     # over the rows of all processes
@@ -264,6 +319,11 @@ class Trained(Evaluated):
         self.hparams['objective'] = objective_recipe(self.objective)
         if hasattr(self.objective, 'prepare'):
             self.objective.prepare(self.model, self.hparams['drop_class'])
+
+    def on_save_checkpoint(self, checkpoint): checkpoint['made_of'] = made_of(self.model)
+
+    def on_load_checkpoint(self, checkpoint):
+        check_same(checkpoint.get('made_of', {}), made_of(self.model))
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx

@@ -28,10 +28,11 @@ from .ending import LastCheckpoint
 from .finite import BadNumbers
 from .generating import guide_net
 from .model import Model, load
-from .recipes import recorded
+from .recipes import build, recorded
 from .resume import Place
 from .trainer import (
-    Computing, Trained, check_data, interruptible, move_towards, trainer_options)
+    Computing, Trained, check_data, end_finished, interruptible, move_towards,
+    trainer_options, weights_for_checkpoint)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -111,6 +112,7 @@ class LitDiffusion(Trained):
         """
         super().__init__()
         self.save_hyperparameters(ignore=['model', 'objective'])
+        if isinstance(objective, dict): objective = build(objective)
         self.model, self.objective = model, Simple() if objective is None else objective
         choose(times, TIMES, 'times')
         self._prepare()
@@ -316,6 +318,7 @@ def fit(
     """
     from lightning.pytorch.loggers import TensorBoardLogger
     check_data(lit.model, data)
+    weights_for_checkpoint(resume)
     if trainer.get('logger') is not False: check_card(lit.model)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
@@ -330,5 +333,6 @@ def fit(
             callbacks=[*own, *callbacks], enable_progress_bar=progress,
             enable_model_summary=False, **given)
         with interruptible(): made.fit(lit, data, ckpt_path=resume, weights_only=True)
+    end_finished(made, lit)
     lit.model.eval()
     return made
