@@ -247,6 +247,8 @@ class SaveWeights(L.Callback):
         "Write the averaged weights, if all of them are finite"
         folder = run_folder(trainer)
         if self.start is None or folder is None or not trainer.is_global_zero: return
+        # a trial of one batch leaves nothing behind
+        if trainer.fast_dev_run: return
         model = averaged_model(trainer, pl_module)
         if not all(w.isfinite().all() for w in model.net.parameters()): return
         facts = training_facts(trainer, pl_module, how, self.start)

@@ -382,6 +382,9 @@ def find_weights(name: str | Path) -> Path:
         return shipped()[str(name)]
     if path.is_dir():
         return newest_weights(path)
+    if path.is_file() and path.suffix == '.ckpt':
+        raise ValueError(f'{path}: is a checkpoint of a training, not weights: '
+                         f'give {path.parent.parent}/model.safetensors')
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:

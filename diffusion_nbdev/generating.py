@@ -81,8 +81,9 @@ def plain_net(net: nn.Module) -> nn.Module:
     if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         raise ValueError(f'net is in {type(net).__name__}: must be the plain module, '
                          'since `fit` puts it on several devices')
-    inside, compiling = getattr(net, '_orig_mod', None), getattr(net, 'dynamo_ctx', None)
+    inside = getattr(net, '_orig_mod', None)
     if not isinstance(inside, nn.Module): return net
+    compiling = getattr(net, 'dynamo_ctx', None)
     if compiling is not None: inside._compiled_call_impl = compiling(inside._call_impl)
     return inside
 

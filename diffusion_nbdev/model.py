@@ -21,8 +21,8 @@ from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import find_weights, read_weights
 from .generating import (
-    along, check_classes, check_units, drawing, guide_net, of_kind, plain_net, registered,
-    resolved, sample_count, step_options)
+    along, check_classes, check_units, drawing, guide_net, of_kind, plain_net,
+    registered, resolved, sample_count, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .sampling import SAMPLERS
@@ -135,9 +135,8 @@ class Model(nn.Module):
             data: units of the data
         """
         super().__init__()
-        net = plain_net(net)
         self.data = checked_parts(net, sched, pred, data)
-        self.net, self.sched, self.pred = net, sched, pred
+        self.net, self.sched, self.pred = plain_net(net), sched, pred
         self.card, self.calls = {}, 0
 
     @property

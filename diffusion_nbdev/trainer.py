@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint', 'end_finished',
-           'objective_recipe', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
+           'check_training', 'checked_batch', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint',
+           'end_finished', 'fitting', 'objective_recipe', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
@@ -56,6 +57,9 @@ def trainer_options(
         known = isinstance(kind, str) and kind in ('cpu', 'cuda', 'mps')
         if known: precision = chosen_precision(kind, shape, precision)
         precision = MIXED[precision or '32']
+    if str(precision) in ('bf16-true', '16-true', '64-true'):
+        raise ValueError(f'precision = {precision!r}: must be 32 or mixed (bf16-mixed, '
+                         '16-mixed), since weights and their average are float32')
     return {**out, 'precision': precision}
 
 # %% ../nbs/88_trainer.ipynb #fit-machine-code
@@ -155,6 +159,22 @@ def check_training(model: Any, objective: Any, h) -> None:
     if not callable(objective):
         raise ValueError(f'objective = {objective!r}: must be a function')
 
+def checked_batch(
+    x0: Any, c: Any = None, i: Any = None, *more,
+) -> tuple[Tensor, Any, Any]:
+    """Data, labels and row numbers; ValueError for a batch that holds no data
+
+    Arguments:
+        x0: data, the first thing in a batch
+        c: labels
+        i: row numbers
+        more: whatever else a loader gives
+    """
+    if torch.is_tensor(x0): return x0, c, i
+    raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
+                     'data and labels, in the units of the model')
+
+# %% ../nbs/88_trainer.ipynb #88-check-data
 def check_data(model: Model, data: Any) -> None:
     """ValueError if the data are in other units than the model's, with both
 
@@ -177,6 +197,7 @@ def check_data(model: Model, data: Any) -> None:
                 f"data: its {what} is {theirs}, that of the model's units is {ours}: "
                 'make the model with data.units, or give the data the units model.data')
 
+# %% ../nbs/88_trainer.ipynb #88-same
 def made_of(model: Model) -> dict[str, Any]:
     """What a training that goes on must have in common with the one that stopped
 
@@ -211,6 +232,7 @@ def weights_for_checkpoint(path: Any) -> None:
         raise ValueError(f'{path}: holds weights, not the state of a training: go on '
                          'from a .ckpt beside it, or begin anew with load(...)')
 
+# %% ../nbs/88_trainer.ipynb #88-finished
 def end_finished(trainer: L.Trainer, lit: L.LightningModule) -> None:
     """A training that was complete: the averaged weights in place, and their file
 
@@ -227,6 +249,20 @@ def end_finished(trainer: L.Trainer, lit: L.LightningModule) -> None:
     warnings.warn(f'nothing left to do: {done} epochs were done, and max_epochs is '
                   f'{trainer.max_epochs}', stacklevel=3)
 
+def fitting(own: list[L.Callback], given: dict) -> list[L.Callback]:
+    """Without a logger nothing logs; without checkpoints nothing makes them
+
+    Arguments:
+        own: of every training
+        given: arguments of the Trainer
+    Returns: those that can be there under these arguments
+    """
+    out:tuple = ()
+    if given.get('logger') is False: out += (LearningRateMonitor,)
+    if given.get('enable_checkpointing') is False: out += (ModelCheckpoint,)
+    return [c for c in own if not isinstance(c, out)]
+
+# %% ../nbs/88_trainer.ipynb #88-recipe
 def objective_recipe(objective: Callable) -> dict | str:
     """How a config names an objective: checkpoints and weights files keep it
 
@@ -262,8 +298,7 @@ class Evaluated(L.LightningModule):
     model: Any
 
     # of a batch, the mean
-    def _loss(self, x0, c, t, eps) -> Tensor:
-        raise NotImplementedError
+    def _loss(self, x0, c, t, eps) -> Tensor: raise NotImplementedError
 
     def validation_step(self, batch, batch_idx):
         x0, c, i = self._batch(batch)
@@ -277,7 +312,6 @@ class Evaluated(L.LightningModule):
         self._sums, self._seen = [], 0
 
     test_step, on_test_epoch_start = validation_step, on_validation_epoch_start
-
     def on_validation_epoch_end(self):
         self.log('val_loss', self._mean(), prog_bar=True, sync_dist=True)
 
@@ -293,11 +327,8 @@ class Evaluated(L.LightningModule):
 
     # x0, labels or None, row numbers or None
     def _batch(self, batch) -> tuple[Any, Any, Any]:
-        batch = batch if isinstance(batch, (tuple, list)) else [batch]
-        x0, c, i = (*batch, None, None)[:3]
-        if not torch.is_tensor(x0):
-            raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), '
-                             'or data and labels, in the units of the model')
+        parts = batch if isinstance(batch, (tuple, list)) else [batch]
+        x0, c, i = checked_batch(*parts)
         return x0, c if self.model.n_classes else None, i
 
     # over the rows of all processes
@@ -320,7 +351,8 @@ class Trained(Evaluated):
         if hasattr(self.objective, 'prepare'):
             self.objective.prepare(self.model, self.hparams['drop_class'])
 
-    def on_save_checkpoint(self, checkpoint): checkpoint['made_of'] = made_of(self.model)
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint['made_of'] = made_of(self.model)
 
     def on_load_checkpoint(self, checkpoint):
         check_same(checkpoint.get('made_of', {}), made_of(self.model))

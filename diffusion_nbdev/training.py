@@ -31,8 +31,8 @@ from .model import Model, load
 from .recipes import build, recorded
 from .resume import Place
 from .trainer import (
-    Computing, Trained, check_data, end_finished, interruptible, move_towards,
-    trainer_options, weights_for_checkpoint)
+    Computing, Trained, check_data, end_finished, fitting, interruptible,
+    move_towards, trainer_options, weights_for_checkpoint)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -322,16 +322,18 @@ def fit(
     if trainer.get('logger') is not False: check_card(lit.model)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
-    usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False)
+    usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False,
+                 enable_progress_bar=progress, enable_model_summary=False)
     given = {**usual, **trainer}
     given.update(trainer_options(given, lit.model.data.shape, precision))
     own = default_callbacks(ema, pictures, checkpoint_steps, skip_bad_steps, compile)
-    if progress and not any(isinstance(c, ProgressBar) for c in callbacks):
+    own = fitting(own, given)
+    barred = any(isinstance(c, ProgressBar) for c in callbacks)
+    if given['enable_progress_bar'] and not barred:
         callbacks = [*callbacks, StepBar()]
     with quiet():
         made = L.Trainer(
-            callbacks=[*own, *callbacks], enable_progress_bar=progress,
-            enable_model_summary=False, **given)
+            callbacks=[*own, *callbacks], **given)
         with interruptible(): made.fit(lit, data, ckpt_path=resume, weights_only=True)
     end_finished(made, lit)
     lit.model.eval()

@@ -28,7 +28,7 @@ from ..callbacks import StepBar, run_folder
 from .options import typed_configs
 from ..files import whole_file
 from ..model import Model
-from ..trainer import trainer_options
+from ..trainer import fitting, trainer_options
 from ..training import LitDiffusion, default_callbacks
 
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
@@ -126,6 +126,7 @@ def own_callbacks(config) -> list:
     own = default_callbacks(config.ema, config.pictures, config.checkpoint_steps,
                             config.skip_bad_steps, config.compile)
     trainer = config.trainer
+    own = fitting(own, {k: trainer[k] for k in ('logger', 'enable_checkpointing')})
     given = trainer.callbacks if isinstance(trainer.callbacks, list) else []
     has_bar = any(isinstance(c, ProgressBar) for c in [*given, trainer.callbacks])
     if has_bar or trainer.enable_progress_bar is False:
