@@ -29,6 +29,8 @@ from .points import FileData, read_points
 from .plots import (
     image_grid, show_images, show_path, show_points, show_schedule)
 from .recipes import build, recorded
+
+# %% ../nbs/92_all.ipynb #all-samplers
 from diffusion_nbdev.samplers import (
     deis, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, euler_ancestral, heun, ode,
     unipc2, unipc3)

@@ -211,9 +211,11 @@ def plain(x: Any, what: str) -> Tensor:
         raise ValueError(f'{what}: is of type {values.dtype}: must be real numbers')
     native = values.astype(values.dtype.newbyteorder('='))
     # torch knows few of the unsigned types
-    if native.dtype.kind == 'u' and native.dtype != np.uint8: native = native.astype('i8')
+    if native.dtype.kind == 'u' and native.dtype != np.uint8:
+        native = native.astype('i8')
     return torch.from_numpy(np.ascontiguousarray(native))
 
+# %% ../nbs/84_data.ipynb #84-checked-rows
 def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
     """Data and labels as tensors that fit together; ValueError if they do not
 
