@@ -186,7 +186,7 @@ def two_sets(model, x0, n: int) -> dict:
     return {f'DDPM, {model.sched.T} steps': model.data.to_data(x0),
             'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
 
-def say_done(paths: list[Path], run: str, seconds: float):
+def say_done(paths: list[Path], run: str | None, seconds: float):
     """Where everything is
 
     Arguments:

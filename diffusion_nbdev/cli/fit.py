@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALLOWED', 'CLASSES', 'CONFIG', 'texts', 'checked_config', 'checked_classes', 'with_config', 'run_name', 'terminated',
            'calm', 'newest', 'resumed', 'same_net', 'load_into', 'is_checkpoint', 'begin', 'line_to_go_on', 'viewer',
-           'next_lines', 'train', 'fit', 'shipped_weights', 'measured_weights', 'measure', 'say_weights']
+           'next_lines', 'train', 'fit', 'shipped_weights', 'measured_weights', 'measure']
 
 # %% ../../nbs/91e_fit.ipynb #91e-fit-imports
 import contextlib
@@ -387,9 +387,11 @@ def measured_weights(
         return path
     if path is None:
         shipped_weights(command, model, name, argv)
-        say_weights(f'{name}, shipped with the package')
+        which = f'{name}, shipped with the package'
     else:
-        say_weights(load_into(model, path, trust))
+        which = load_into(model, path, trust)
+    # standard output is for the loss
+    print(f'weights   {which}', file=sys.stderr)
     return None
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
@@ -413,12 +415,3 @@ def measure(command: str, argv: list[str]):
                           weights_only=True, verbose=False)
     if cli.trainer.is_global_zero:
         print(json.dumps(results[0], indent=1))
-
-# %% ../../nbs/91e_fit.ipynb #ddd3eda3-c
-def say_weights(which: object):
-    """Which weights are measured, on standard error
-
-    Arguments:
-        which: a name or a path
-    """
-    print(f'weights   {which}', file=sys.stderr)
