@@ -23,10 +23,9 @@ from types import SimpleNamespace
 import lightning.pytorch as L
 import torch
 
-from diffusion_nbdev import samplers                             # noqa: F401, SAMPLERS
 from diffusion_nbdev.cli.catalogue import configs
 from diffusion_nbdev.ddpm import diffusion_loss
-from diffusion_nbdev.sampling import SAMPLERS
+from diffusion_nbdev.sampling import SAMPLERS, enter_all
 from diffusion_nbdev.devices import computing
 from diffusion_nbdev.judge import score_images
 from diffusion_nbdev.pictures import STEMS, data_folder, idx_file
@@ -35,6 +34,7 @@ from diffusion_nbdev.schedules import cosine_schedule
 from diffusion_nbdev.data import TensorData
 from diffusion_nbdev.training import LitDiffusion, fit
 
+enter_all()
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, RECIPE = 'mnist_cond', 'mnist_cond_gpu'
 PRECISIONS = dict(bfloat16='bf16', float32='32')

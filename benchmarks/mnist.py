@@ -1,11 +1,12 @@
 """The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
 
     python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
-    python benchmarks/mnist.py --parts quality guidance only some of: ablation middle minutes epochs quality guidance judges; quality and guidance need no data set
+    python benchmarks/mnist.py --parts quality guidance only some of: default ablation middle minutes epochs quality guidance judges; quality and guidance need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
 
+default   the config `mnist_uncond` as it stands, trained to its end: what it took, its scores, and 64 of its digits in mnist_default.png
 ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
-middle    the same for two of them, training times from the middle or spread evenly
+middle    training times from the middle or spread evenly: as many images for one as for the other, three seeds
 minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many minutes of two cores: their processor time is counted,
           trainings and judging on one thread each
 epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
@@ -15,23 +16,24 @@ judges    the shipped weights before the shipped judge and before another, with 
 
 Samples are judged by the shipped classifier, against real test images. DIR holds the data set, as `diffusion fit --data.data_dir` has it.
 """
-import argparse, contextlib, importlib.metadata, json, math, platform, subprocess, sys, tempfile, time
+import argparse, contextlib, importlib.metadata, json, math, os, platform, subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks'), str(ROOT/'tools')]
 from peers import unet2d
 from ship import train_digits
-from diffusion_nbdev import ddpm, samplers                                       # noqa: F401, samplers enters SAMPLERS
+from diffusion_nbdev import ddpm
 from diffusion_nbdev.devices import bfloat16_pays
 from diffusion_nbdev.judge import (
     Extractor, digit_features, load_extractor, score_images)
 from diffusion_nbdev.pictures import MNISTData
 from diffusion_nbdev.files import whole_file
-from diffusion_nbdev.model import Model, Units, load
+from diffusion_nbdev.model import Model, Units, load, unit_images
 from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
 from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, fit
@@ -72,16 +74,16 @@ VARIANTS = { # name -> what differs
                                                lit=dict(lr=1e-3, decay='constant', warmup=0, times='uniform')),
 }
 
-def drawn_one_by_one(T, B, u=None, times='uniform'): return 1 + (T * ddpm.TIMES[times](torch.rand(B).double())).long().clamp(max=T - 1)
+def drawn_one_by_one(T, B, u=None, times='uniform', device=None): return 1 + (T * ddpm.TIMES[times](torch.rand(B).double())).long().clamp(max=T - 1)
 
-def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999, degrees=0., times=None, precision=None, lit={}):
+def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999, degrees=0., times=None, precision=None, lit={}, seed=0):
     "The recipe with changes, for so many steps: the averaged model."
     data = MNISTData(data_dir=data_dir, batch_size=batch, degrees=degrees)
     if units: data.units = Units([1, 28, 28], n_classes=10, name='mnist', **units)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = Model(UNet(**(net if 'channels' in net else {**NET, **net})), cosine_schedule(T=1000), pred, data.units)
-    with mock.patch.object(ddpm, 'draw_times', drawn_one_by_one) if times else contextlib.nullcontext():
-        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200, times='logit_normal'), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
+    with mock.patch('diffusion_nbdev.training.draw_times', drawn_one_by_one) if times else contextlib.nullcontext():
+        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200, times='logit_normal', seed=seed), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
             precision=precision or ('bf16-mixed' if bfloat16_pays() else '32-true'), limit_val_batches=0)
     return model
 
@@ -108,7 +110,56 @@ def ablation(args, names=tuple(VARIANTS)):
         print(json.dumps(rows[-1]), flush=True)
     return dict(seconds=args.seconds, rows=rows)
 
-def middle(args): return ablation(args, ('the recipe', 'times spread evenly'))
+def middle(args):
+    "Both from the same first weights, for the same number of images"
+    rows = []
+    for seed in range(3):
+        for name in ('the recipe', 'times spread evenly'):
+            with tempfile.TemporaryDirectory() as tmp:
+                model = train(args.data, tmp, args.steps, seed=seed, **VARIANTS[name])
+            found = judged(model, 'dpmpp_2m', 20, args.n)
+            rows.append(dict(name=name, seed=seed, updates=args.steps, images=64 * args.steps, **found))
+            print(json.dumps(rows[-1]), flush=True)
+    return dict(rows=rows)
+
+# -- the config as it stands -----------------------------------------------------------------------------
+
+DEFAULT = dict(ddim=(20,), dpmpp_2m_sde=(20,))
+
+def finished(run):
+    "The averaged model of a run, and how long it was trained; of a checkpoint, as far as it has come"
+    if run.suffix != '.ckpt':
+        model = load(run)
+        facts = {k: model.card['training'][k] for k in ('epochs', 'steps', 'seed', 'threads')}
+        return model, dict(facts, images=64 * facts['steps'])
+    kept = torch.load(run, map_location='cpu', weights_only=True)
+    model = Model(UNet(channels=NET['channels'], patch=2), cosine_schedule(T=1000), 'v', unit_images([1, 28, 28], 10, 'mnist')).eval()
+    LitDiffusion(model).load_state_dict(kept['state_dict'])
+    steps = kept['global_step']
+    return model, dict(epochs=kept['epoch'] + 1, steps=steps, images=64 * steps, seed=0, threads=1)
+
+def default(args):
+    "One training with `diffusion fit --config mnist_uncond`, judged as the shipped weights are"
+    from diffusion_nbdev.cli.main import main as cli
+    from diffusion_nbdev.plots import image_grid
+    data, here = str(Path(args.data or '.').resolve()), Path.cwd()
+    with tempfile.TemporaryDirectory() as tmp:
+        if not args.run:
+            os.chdir(tmp)                                                        # `fit` leaves its run where it is called
+            failed = cli(['fit', '--config', 'mnist_uncond', '--data.data_dir', data])
+            os.chdir(here)
+            if failed: sys.exit(failed)
+        model, training = finished(Path(args.run or Path(tmp)/'run'/'mnist_uncond'/'version_0'))
+    rows = []
+    for sampler, steps in DEFAULT.items():
+        for n in steps:
+            rows.append(judged(model, sampler, n, args.n))
+            print(json.dumps(rows[-1]), flush=True)
+    # the same noise as the chapter's digits
+    x = model.generate('ddim', n=20, num=64, seed=0)
+    digits = image_grid(model.data.to_model(x), ncols=8, pad=0)[..., 0]
+    Image.fromarray(digits.numpy()).save(ROOT/'benchmarks'/'mnist_default.png', optimize=True)
+    return dict(training=training, rows=rows)
 
 # -- against others, trained equally long --------------------------------------------------------------
 
@@ -241,7 +292,7 @@ def judges(args):
                 print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-PARTS = dict(ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance, judges=judges)
+PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance, judges=judges)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,7 +301,8 @@ def main():
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     p.add_argument('--only', nargs='+', help='ablation, minutes, quality: only these')
     p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10], help='minutes: of two cores')
-    p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch')
+    p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch; default: of a finished one, or a checkpoint')
+    p.add_argument('--steps', type=int, default=600, help='middle: updates of each training')
     p.add_argument('--seconds', type=float, default=600, help='ablation: processor time of each training')
     p.add_argument('--n', type=int, default=2000, help='samples')
     p.add_argument('--threads', type=int, default=1)
@@ -260,7 +312,7 @@ def main():
         start = time.perf_counter()
         result = PARTS[part](args)
         commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part in ('ablation', 'middle') else []), *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []), '--n', str(args.n)]
+        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []), *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []), '--n', str(args.n)]
         about = dict(command=' '.join(command), seed=0, commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
                      versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
         found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile

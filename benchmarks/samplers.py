@@ -1,4 +1,4 @@
-"""Every sampler on exact denoisers, on the shipped Swiss roll, and against the clock; the chapter 12_samplers draws what this writes.
+"""Every sampler on exact denoisers, on the shipped Swiss roll, and against the clock; the chapter 12f_choosing draws what this writes.
 
     python benchmarks/samplers.py                     all parts, under half an hour on one core, into benchmarks/samplers.json
     python benchmarks/samplers.py --parts net         only some of: exact grids net overhead; the other parts of the file stay
@@ -18,13 +18,13 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from diffusion_nbdev import ddim, samplers                                       # noqa: F401, they enter SAMPLERS and GRIDS
-from diffusion_nbdev.sampling import GRIDS, SAMPLERS, last
 from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
+from diffusion_nbdev.noise import SeededNoise
 from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
-from diffusion_nbdev.sampling import SeededNoise
+from diffusion_nbdev.sampling import GRIDS, SAMPLERS, enter_all, last
 from diffusion_nbdev.schedules import SCHEDULES
 
+enter_all()
 PROJ, ONLY = 64, []
 START = dict(dpmpp_3m=2, deis=2, unipc3=3)                                       # calls of the first step
 PLAIN = [k for k, s in SAMPLERS.items() if not s.stochastic and k not in ('ddim', 'ode')]

@@ -118,7 +118,7 @@ def sample(args):
     from diffusion_nbdev.sampling import last
     from diffusion_nbdev.ddim import ddim
     from diffusion_nbdev.model import load
-    from diffusion_nbdev.sampling import SeededNoise
+    from diffusion_nbdev.noise import SeededNoise
     from diffusion_nbdev.unet import UNet
     model, batch, T = load('mnist_uncond'), 128, 1000                           # as `generate` takes digits
     torch.manual_seed(0)
@@ -169,7 +169,7 @@ def startup(args):
         return dict(unit='seconds', found=interleaved({name: lambda line=line: process(*line, cwd=tmp)[0] for name, line in lines.items()}, max(args.rounds, 3)))
 
 def memory(args):
-    code = 'import torch\nfrom diffusion_nbdev.model import load\nfrom diffusion_nbdev import samplers\n'
+    code = 'import torch\nfrom diffusion_nbdev.model import load\nfrom diffusion_nbdev.sampling import enter_all\nenter_all()\n'
     lines = {'import torch': ('-c', 'import torch'),
              'fit, the digits\' recipe, batch 64': ('-c', f'import sys; sys.path.insert(0, {str(ROOT / "benchmarks")!r})\nfrom speed import *\nfrom diffusion_nbdev.unet import UNet\ntimed_fit(UNet(**NET), "bf16-mixed", 30, 64)'),
              'sample 100,000 points': ('-m', 'diffusion_nbdev', 'sample', 'swissroll', '--n', '100000', '--steps', '10', '--out', 'x.npz'),
@@ -180,7 +180,6 @@ def memory(args):
 
 def growth(args):
     import torch
-    from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
     from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.ddpm import diffusion_loss
     from diffusion_nbdev.model import load
@@ -246,7 +245,7 @@ def profile(args):
     from diffusion_nbdev.ddpm import diffusion_loss
     from diffusion_nbdev.sampling import last
     from diffusion_nbdev.model import load
-    from diffusion_nbdev.sampling import SeededNoise
+    from diffusion_nbdev.noise import SeededNoise
     from diffusion_nbdev.schedules import cosine_schedule
     from diffusion_nbdev.unet import UNet
     fast, sched, model = bool(bfloat16_pays()), cosine_schedule(1000), load('mnist_uncond')

@@ -21,6 +21,9 @@ from .metrics import (
 
 # %% ../nbs/92_all.ipynb #all-more
 from .model import Model, Units, load, unit_images
+from .multistep import deis, dpmpp_3m, heun, unipc2, unipc3
+from .noise import SeededNoise
+from .ode import ode
 from .oracles import (
     Mixture, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)
 from .folders import FolderData
@@ -31,13 +34,12 @@ from .plots import (
 from .recipes import build, recorded
 
 # %% ../nbs/92_all.ipynb #all-samplers
-from diffusion_nbdev.samplers import (
-    deis, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, euler_ancestral, heun, ode,
-    unipc2, unipc3)
-from .sampling import GRIDS, SAMPLERS, SeededNoise, grid, last, sampler
+from .samplers import dpmpp_2m, dpmpp_2s
+from .sampling import GRIDS, SAMPLERS, grid, last, sampler
 from .schedules import (
     PREDS, SCHEDULES, Schedule, cosine_schedule, diffuse, eps_from, linear_schedule,
     quadratic_schedule, schedule_from_betas, sigmoid_schedule, target, x0_from)
+from .stochastic import dpmpp_2m_sde, euler_ancestral
 from .swissroll import SwissRollData, swissroll, swissroll_units
 from .training import EMA, LitDiffusion, fit
 from .unet import PointMLP, UNet

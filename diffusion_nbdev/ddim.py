@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .checks import in_range
 from .devices import finest
-from .sampling import (
-    Noise, Run, States, Times, grid, rising_times, sampler)
+from .noise import Noise
+from .sampling import Run, States, Times, grid, rising_times, sampler
 from .schedules import Schedule, like
 from .tables import together
 

@@ -17,7 +17,8 @@ from .asking import check_taught
 from .checks import choose, in_range
 from .devices import finest
 from .guidance import denoiser, pushed_goal, weak_answer
-from .sampling import Noise, States, grid, sampler, trailing_times
+from .noise import Noise
+from .sampling import States, grid, sampler, trailing_times
 from .schedules import PREDS, Schedule, diffuse, like, target
 from .tables import together
 

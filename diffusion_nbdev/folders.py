@@ -122,8 +122,8 @@ def flat(image: Image.Image, background: tuple) -> Image.Image:
         background: red, green, blue, 0 to 255: what shows through
     Returns: grey ('L') or colour ('RGB'), 8 bits
     """
-    if getattr(image, 'n_frames', 1) > 1:
-        raise ValueError(f'has {image.n_frames} frames: must be one picture')
+    frames = getattr(image, 'n_frames', 1)
+    if frames > 1: raise ValueError(f'has {frames} frames: must be one picture')
     # older versions of Pillow open a deep PNG as 32 bits
     deep = image.mode == 'I' and image.format == 'PNG'
     image = ImageOps.exif_transpose(image)

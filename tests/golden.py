@@ -27,7 +27,7 @@ TOPICS = {}  # name -> generator function of entries
 SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', first=1, mean='eps', rtol=1e-5,
                        atol=1e-5, method='DOP853')
 GRID_OPTIONS = dict(lo=-4., hi=3., rho=5., small=0.3, large=1.5)
-SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, s=0.02, beta_max=0.9, start=-2.,
+SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, offset=0.02, beta_max=0.9, start=-2.,
                         end=2.5, tau=0.8)
 # that all samplers have
 ARGUMENTS = 'f sched x n times noise start grad hook'.split()

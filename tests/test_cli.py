@@ -14,7 +14,7 @@ HEAVY = 'torch', 'lightning', 'matplotlib', 'numpy', 'jsonargparse', 'scipy'
 MATHEMATICS = 'schedules', 'oracles', 'embedding', 'unet', 'ddpm', 'ddim', 'metrics', 'model'
 TOY = """
 from diffusion_nbdev.model import Model, Units
-from diffusion_nbdev.schedules import cosine_schedule
+from diffusion_nbdev.schedules import cosine_schedule, Schedule, schedule_from_betas
 from diffusion_nbdev.unet import PointMLP
 toy = Model(PointMLP(width=16), cosine_schedule(50), data=Units([2], name='toy'))
 toy.save('w.safetensors')
@@ -135,7 +135,6 @@ import torch
 from torch import nn
 from diffusion_nbdev.recipes import recorded
 from diffusion_nbdev.sampling import sampler
-from diffusion_nbdev.schedules import Schedule, schedule_from_betas
 
 @sampler(n=7)
 def jump(f, sched, x, times,

@@ -14,23 +14,23 @@ from torch import nn
 from torch.testing import assert_close
 
 import far
-import diffusion_nbdev.samplers # registers most of them
 from diffusion_nbdev.ddim import ddim, ddim_invert, ddim_step, slerp
 from diffusion_nbdev.ddpm import (
     LOSSES, TIMES, diffusion_loss, min_snr, posterior, reverse_var, x0_weight)
 from diffusion_nbdev.guidance import denoiser, threshold
-from diffusion_nbdev.sampling import GRIDS, SAMPLERS, last
 from diffusion_nbdev.judge import (
     Extractor, digit_features, load_extractor, score_images)
 from diffusion_nbdev.metrics import energy_distance, sliced_w2
 from diffusion_nbdev.model import Model, Units, load
+from diffusion_nbdev.noise import SeededNoise
 from diffusion_nbdev.oracles import (
     OracleNet, dataset_oracle, gaussian_oracle, ring_mixture, swissroll_oracle)
-from diffusion_nbdev.sampling import SeededNoise
+from diffusion_nbdev.sampling import GRIDS, SAMPLERS, enter_all, last
 from diffusion_nbdev.schedules import (
     PREDS, cosine_schedule, diffuse, eps_from, target, x0_from)
 from diffusion_nbdev.unet import PointMLP, UNet
 
+enter_all()
 T = 50
 close = functools.partial(assert_close, atol=2e-4, rtol=2e-4, check_dtype=False)
 

@@ -172,7 +172,7 @@ def test_terminated_after_the_last_look_at_a_step(tmp_path):
 
 def test_a_request_that_nobody_answers(handler):
     "A step that takes too long is ended; so is one when the end is asked for twice"
-    from diffusion_nbdev.resume import EndRequest
+    from diffusion_nbdev.ending import EndRequest
     request = EndRequest(patience=0.01)
     request.listen()
     request.running = True
@@ -201,6 +201,7 @@ LIGHTNING = {
     'fit_loop.epoch_loop.batch_progress.current': COUNTS,
     'fit_loop.epoch_loop.val_loop': '_restarting _restart_stage _has_run',
     '_logger_connector': 'should_update_logs'}
+AVERAGING = '_average_model _latest_update_step _swap_models _device'
 STAGES = {'fit_loop': 'NONE RESTARTED_MID_EPOCH', 'training_epoch_loop': 'NONE RESTARTED_ON_LAST',
           'evaluation_loop': 'NONE RESTARTED_MID_EVALUATION'}
 
@@ -208,7 +209,7 @@ def test_lightning_has_what_we_touch():
     "One line for each name that is gone: then `go_to` and its like must be looked through"
     import importlib
     import lightning.pytorch as L
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
     trainer, gone = L.Trainer(logger=False, enable_checkpointing=False, accelerator='cpu'), []
     for path, names in LIGHTNING.items():
         owner = trainer
@@ -218,13 +219,15 @@ def test_lightning_has_what_we_touch():
         stage = importlib.import_module(f'lightning.pytorch.loops.{module}').RestartStage
         gone += [f'{module}.{name}' for name in names.split() if getattr(stage, name, None) != name.lower()]
     if not hasattr(ModelCheckpoint, '_save_checkpoint'): gone.append('ModelCheckpoint._save_checkpoint')
-    assert not gone, f'lightning {L.__version__} has not, but diffusion_nbdev.resume needs: {", ".join(gone)}'
+    for name in AVERAGING.split():
+        if not hasattr(WeightAveraging(), name): gone.append(f'WeightAveraging.{name}')
+    assert not gone, f'lightning {L.__version__} has not, but diffusion_nbdev needs: {", ".join(gone)}'
 
 def test_the_list_of_what_we_touch_is_complete():
-    "Every private name in these two modules is Lightning's and on the list, or ours"
-    known = {n for names in (*LIGHTNING, *LIGHTNING.values()) for n in names.replace('.', ' ').split()}
-    ours = {'_batch', '_last_loss', '_swapped', '_foreach_norm', '_save_checkpoint'}
-    for module in ('resume', 'callbacks'):
+    "Every private name in these modules is Lightning's and on the list, or ours"
+    known = {n for names in (*LIGHTNING, *LIGHTNING.values(), AVERAGING) for n in names.replace('.', ' ').split()}
+    ours = {'_batch', '_last_loss', '_swapped', '_weights', '_buffers', '_save_checkpoint'}
+    for module in ('resume', 'ending', 'finite', 'callbacks'):
         tree = ast.parse((ROOT/'diffusion_nbdev'/f'{module}.py').read_text(encoding='utf-8'))
         used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr.startswith('_') and not n.attr.startswith('__')}
         assert used <= known | ours, used - known - ours

@@ -21,7 +21,7 @@ from diffusion_nbdev.files import shipped
 from diffusion_nbdev.model import load
 from diffusion_nbdev.plots import image_grid
 from diffusion_nbdev.style import SCALE
-from diffusion_nbdev.sampling import SeededNoise
+from diffusion_nbdev.noise import SeededNoise
 
 IMAGES = ROOT/'nbs'/'images'
 PAPER, INK, MUTED = '#ffffff', '#24282c', '#596168'   # the site's colours: nbs/light.scss, nbs/styles.css

@@ -42,7 +42,6 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
 def judge_images(model, runs, num=2000):
     "Scores beside those of real digits, for each way of drawing; class shares once more from 10,000."
     import torch
-    from diffusion_nbdev import samplers                                         # noqa: F401, enters SAMPLERS
     from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.judge import score_images
     from diffusion_nbdev.model import load

@@ -41,7 +41,7 @@ def trained(epochs: int | None = None):
     """
     from diffusion_nbdev.callbacks import History
     from diffusion_nbdev.cli.experiment import experiment
-    from diffusion_nbdev.training import interruptible
+    from diffusion_nbdev.trainer import interruptible
     argv = ['--config', str(find_config('swissroll')), *SHORT]
     if epochs:
         argv += ['--trainer.max_epochs', str(epochs)]
@@ -65,7 +65,7 @@ def kept_states(model, n: int, bar: bool) -> dict:
     import torch
     from tqdm.auto import tqdm
     from diffusion_nbdev.ddpm import ddpm
-    from diffusion_nbdev.sampling import SeededNoise
+    from diffusion_nbdev.noise import SeededNoise
     T, noise = model.sched.T, SeededNoise(0)
     keep = {round(T * u) for u in (1, 0.5, 0.25, 0.1, 0.02, 0)}
     start = noise(torch.empty(n, *model.data.shape), 0)

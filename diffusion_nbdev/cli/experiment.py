@@ -30,7 +30,8 @@ from ..callbacks import StepBar, run_folder
 from .options import typed_configs
 from ..files import whole_file
 from ..model import Model
-from ..training import LitDiffusion, default_callbacks, trainer_options
+from ..trainer import trainer_options
+from ..training import LitDiffusion, default_callbacks
 
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
 @functools.cache

@@ -316,7 +316,7 @@ def train(cli, start: str | None, trust: bool) -> Path:
     Returns: the run's folder
     """
     from diffusion_nbdev.callbacks import run_folder
-    from diffusion_nbdev.training import interruptible
+    from diffusion_nbdev.trainer import interruptible
     try:
         with interruptible():
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start,
@@ -406,7 +406,7 @@ def measure(command: str, argv: list[str]):
     argv, name = with_config(command, argv)
     with calm():
         from diffusion_nbdev.cli.experiment import experiment
-        from diffusion_nbdev.training import interruptible
+        from diffusion_nbdev.trainer import interruptible
         cli = experiment(command, argv, name)
         path = measured_weights(command, cli, name, argv, trust)
         with interruptible():

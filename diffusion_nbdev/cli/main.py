@@ -129,6 +129,7 @@ def failed(why: object, code: int) -> int:
     say(why)
     return code
 
+# %% ../../nbs/91h_main.ipynb #main-main
 def main(argv: list[str] | None = None) -> int:
     """The command `diffusion`
 
