@@ -1,4 +1,4 @@
-"`python -m diffusion_nbdev` is the command `diffusion`. Written by hand; the command itself is a chapter, 91_cli."
+"`python -m diffusion_nbdev` is the command `diffusion`. Written by hand; the command itself is made in 91h_main."
 
 
 def main():

@@ -32,6 +32,8 @@ from .points import FileData, read_points
 from .plots import (
     image_grid, show_images, show_path, show_points, show_schedule)
 from .recipes import build, recorded
+
+# %% ../nbs/92_all.ipynb #all-samplers
 from .samplers import dpmpp_2m, dpmpp_2s
 from .sampling import GRIDS, SAMPLERS, grid, last, sampler
 from .schedules import (

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOTICES', 'RunningAverage', 'logs_now', 'averaged_model', 'log_picture', 'points_picture', 'sample_picture',
-           'SamplePictures', 'run_folder', 'training_facts', 'SaveWeights', 'quiet', 'History', 'StepBar']
+           'SamplePictures', 'run_folder', 'training_facts', 'SaveWeights', 'quiet', 'History', 'training_bar',
+           'StepBar']
 
 # %% ../nbs/87_callbacks.ipynb #87-callbacks-imports
 import contextlib
@@ -18,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# %% ../nbs/87_callbacks.ipynb #callbacks-torch
 import lightning.pytorch as L
 import numpy as np
 import torch
@@ -275,6 +277,7 @@ NOTICES = (
     'trying to infer the `batch_size`',
 )
 
+# %% ../nbs/87_callbacks.ipynb #callbacks-quiet
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     "Lightning without its tips, and without the warnings that mean nothing here"
@@ -301,6 +304,19 @@ class History(L.Callback):
         if trainer.sanity_checking or 'val_loss' not in found: return
         self.val.append((trainer.global_step, found['val_loss'].item()))
 
+# %% ../nbs/87_callbacks.ipynb #callbacks-step-bar
+def training_bar(trainer, shown: bool):
+    """A progress bar over the steps of a training, from where it begins
+
+    Arguments:
+        trainer: Lightning's
+        shown: or counted in silence?
+    """
+    total = trainer.estimated_stepping_batches
+    return tqdm(total=int(total) if math.isfinite(total) else None,
+                initial=trainer.global_step, desc='training', unit='step',
+                disable=not shown, mininterval=0.2)
+
 # %% ../nbs/87_callbacks.ipynb #cb-history-2
 class StepBar(ProgressBar):
     "One progress bar for a whole training"
@@ -313,11 +329,7 @@ class StepBar(ProgressBar):
     def enable(self): self.on = True
 
     def on_train_start(self, trainer, pl_module):
-        total = trainer.estimated_stepping_batches
-        shown = self.on and trainer.is_global_zero
-        self.bar = tqdm(total=int(total) if math.isfinite(total) else None,
-                        initial=trainer.global_step, desc='training', unit='step',
-                        disable=not shown, mininterval=0.2)
+        self.bar = training_bar(trainer, self.on and trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer, pl_module:Any, outputs, batch, batch_idx):
         self.bar.update(trainer.global_step - self.bar.n)

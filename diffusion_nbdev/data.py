@@ -280,6 +280,7 @@ def plain(x: Any, what: str) -> Tensor:
     if wide: native = native.astype('i8')
     return torch.from_numpy(np.ascontiguousarray(native))
 
+# %% ../nbs/84_data.ipynb #84-checked-rows
 def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
     """Data and labels as tensors that fit together; ValueError if they do not
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'CARD', 'WEIGHTS_CARD', 'HERE', 'WEIGHTS', 'system_errors', 'empty_beside', 'publish', 'whole_file',
-           'digest', 'package_version', 'write_safetensors', 'checked_card', 'check_numbers', 'raw_safetensors',
-           'read_safetensors', 'read_weights', 'most_parts', 'counting', 'check_card_sizes', 'checked_sizes',
-           'file_tensors', 'first_difference', 'fill', 'shipped', 'newest_weights', 'find_weights']
+           'digest', 'package_version', 'write_safetensors', 'parsed_card', 'checked_card', 'check_numbers',
+           'raw_safetensors', 'read_safetensors', 'read_weights', 'most_parts', 'counting_hooks', 'counting',
+           'check_card_sizes', 'checked_sizes', 'file_tensors', 'first_difference', 'fill', 'shipped', 'newest_weights',
+           'find_weights']
 
 # %% ../nbs/82_files.ipynb #82-files-imports
 import contextlib
@@ -16,15 +17,13 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook)
+from torch.nn.modules import module as every_module
 
 from .checks import choose
 from .recipes import build
@@ -141,15 +140,12 @@ def write_safetensors(
 CARD = dict(format=int, sha256=str) # what every card must hold
 WEIGHTS_CARD = dict(CARD, package=str, net=dict, sched=dict, pred=str, data=dict)
 
-def checked_card(
-    text: str | None, path: str | Path, must: dict[str, type] = CARD,
-) -> dict:
-    """The card of a file, or a ValueError that says what is wrong with it
+def parsed_card(text: str | None, path: str | Path) -> dict:
+    """The card of a file, or a ValueError if it has none that can be read
 
     Arguments:
         text: as it stands in the file
         path: for messages
-        must: what it must hold, and of which type
     """
     if text is None:
         why = 'it carries no card, so nobody can tell what net it belongs to'
@@ -160,6 +156,20 @@ def checked_card(
         raise ValueError(f'{path}: its card is not JSON') from None
     if not isinstance(card, dict):
         raise ValueError(f'{path}: its card is not a JSON object')
+    return card
+
+# %% ../nbs/82_files.ipynb #files-checked-card
+def checked_card(
+    text: str | None, path: str | Path, must: dict[str, type] = CARD,
+) -> dict:
+    """The card of a file, or a ValueError that says what is wrong with it
+
+    Arguments:
+        text: as it stands in the file
+        path: for messages
+        must: what it must hold, and of which type
+    """
+    card = parsed_card(text, path)
     for key, kind in must.items():
         if not isinstance(card.get(key), kind):
             raise ValueError(f'{path}: its card has no {key} ({kind.__name__})')
@@ -241,6 +251,23 @@ def most_parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     return dict(
         parameters=1000 + 2 * count, numbers=numbers, modules=1000 + 50 * count)
 
+# %% ../nbs/82_files.ipynb #counting-hooks
+def counting_hooks(count: Callable) -> list:
+    """Hooks on every module of this process, which count what it is given
+
+    Arguments:
+        count: called with the kind of a part, and how many there are
+    Returns: torch's handles, to be removed
+    """
+    def parameter(module, name, x):
+        if x is not None:
+            count('parameters')
+            count('numbers', x.numel())
+    def child(module, name, x):
+        count('modules')
+    return [every_module.register_module_parameter_registration_hook(parameter),
+            every_module.register_module_module_registration_hook(child)]
+
 # %% ../nbs/82_files.ipynb #counting-cell
 @contextlib.contextmanager
 def counting(most: dict[str, int]) -> Iterator[None]:
@@ -255,14 +282,7 @@ def counting(most: dict[str, int]) -> Iterator[None]:
         if left[what] < 0:
             rule = f'a net of more than {most[what]:,} {what}'
             raise ValueError(f'{rule}, which the file does not hold')
-    def parameter(module, name, x):
-        if x is not None:
-            count('parameters')
-            count('numbers', x.numel())
-    def child(module, name, x):
-        count('modules')
-    hooks = [register_module_parameter_registration_hook(parameter),
-             register_module_module_registration_hook(child)]
+    hooks = counting_hooks(count)
     try:
         yield
     finally:

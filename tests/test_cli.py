@@ -135,6 +135,7 @@ import torch
 from torch import nn
 from diffusion_nbdev.recipes import recorded
 from diffusion_nbdev.sampling import sampler
+from diffusion_nbdev.schedules import Schedule, schedule_from_betas
 
 @sampler(n=7)
 def jump(f, sched, x, times,

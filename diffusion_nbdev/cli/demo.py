@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'one_thread', 'trained', 'kept_states', 'print_scores', 'curve', 'draw_strip', 'draw_sets', 'draw_losses',
-           'draw_demo', 'demo']
+           'draw_demo', 'two_sets', 'say_done', 'demo']
 
 # %% ../../nbs/91f_demo.ipynb #91f-demo-imports
 import contextlib
@@ -173,6 +173,31 @@ def draw_demo(
     draw_losses(loss, history)
     return paths
 
+# %% ../../nbs/91f_demo.ipynb #demo-sets
+def two_sets(model, x0, n: int) -> dict:
+    """What DDPM has drawn, and DDIM in twenty steps
+
+    Arguments:
+        model: trained
+        x0: samples of DDPM in the model's units
+        n: samples of DDIM
+    Returns: sampler -> samples in the data's own units
+    """
+    return {f'DDPM, {model.sched.T} steps': model.data.to_data(x0),
+            'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
+
+def say_done(paths: list[Path], run: str | None, seconds: float):
+    """Where everything is
+
+    Arguments:
+        paths: of the pictures
+        run: its folder
+        seconds: since the start
+    """
+    print('\nPictures:', *(f'  {p}' for p in paths), sep='\n')
+    print(f'The run: {run} (tensorboard --logdir run)')
+    print(f'{seconds:.0f} s')
+
 # %% ../../nbs/91f_demo.ipynb #f8373015
 def demo(args):
     """Train the Swiss roll from scratch, sample it twice, judge and draw
@@ -189,12 +214,9 @@ def demo(args):
         found, history = trained(args.epochs)
         model, n = found.model.model.eval(), args.n
         states = kept_states(model, n, progress(args))
-        sets = {f'DDPM, {model.sched.T} steps': model.data.to_data(states[0]),
-                'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
+        sets = two_sets(model, states[0], n)
         print_scores(sets, n)
         few = {t: x[:2000] for t, x in states.items()}
         fresh = swissroll(4000, seed=2 ** 31)
         paths = draw_demo(folder, model, fresh, few, sets, history)
-    print('\nPictures:', *(f'  {p}' for p in paths), sep='\n')
-    print(f'The run: {found.trainer.log_dir} (tensorboard --logdir run)')
-    print(f'{time.perf_counter() - start:.0f} s')
+    say_done(paths, found.trainer.log_dir, time.perf_counter() - start)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'SIXTEEN', 'UNKNOWN', 'lit_maker', 'add_options', 'units_of', 'where', 'own_callbacks', 'one_line',
-           'arguments_of', 'fixed', 'Experiment', 'SaveConfig', 'trainer_defaults', 'nothing_typed', 'experiment']
+           'arguments_of', 'fixed', 'one_line_errors', 'link', 'Experiment', 'anew', 'SaveConfig', 'trainer_defaults',
+           'nothing_typed', 'experiment']
 
 # %% ../../nbs/91g_experiment.ipynb #91g-experiment-imports
 import argparse
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+# %% ../../nbs/91g_experiment.ipynb #experiment-lightning
 import lightning.pytorch as L
 from jsonargparse import ActionYesNo
 from lightning.pytorch.callbacks import ProgressBar
@@ -181,6 +183,32 @@ def fixed(text: str, parser) -> str:
             return text + (f": did you mean {' or '.join(near)}?" if near else '')
     return text
 
+# %% ../../nbs/91g_experiment.ipynb #experiment-one-line
+@contextlib.contextmanager
+def one_line_errors(cli) -> Iterator[None]:
+    """Within, a complaint of jsonargparse becomes a ValueError of one line
+
+    Arguments:
+        cli: an experiment: its parser, and what was typed
+    """
+    try:
+        yield
+    except argparse.ArgumentError as e:
+        names = ', '.join(name for _, name in typed_configs(cli.typed))
+        text = str(e).replace('Problems parsing config', f'{names}: not valid YAML')
+        raise ValueError(fixed(text, cli.parser)) from e
+
+def link(parser):
+    """What follows from other values: the model's units, and all seeds
+
+    Arguments:
+        parser: jsonargparse's, changed
+    """
+    parser.link_arguments(
+        'data', 'model.data', compute_fn=units_of, apply_on='instantiate')
+    parser.link_arguments('seed_everything', 'model.seed')
+    parser.link_arguments('seed_everything', 'data.init_args.seed')
+
 # %% ../../nbs/91g_experiment.ipynb #8f1e5d5b
 class Experiment(LightningCLI):
     "Lightning's command line with the links and callbacks of our experiments"
@@ -192,24 +220,12 @@ class Experiment(LightningCLI):
             options: of LightningCLI
         """
         self.command, self.typed = command, typed
-        with self.one_line_errors():
+        with one_line_errors(self):
             super().__init__(lit_maker(), L.LightningDataModule, args=typed, **options)
-
-    @contextlib.contextmanager
-    def one_line_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except argparse.ArgumentError as e:
-            names = ', '.join(name for _, name in typed_configs(self.typed))
-            text = str(e).replace('Problems parsing config', f'{names}: not valid YAML')
-            raise ValueError(fixed(text, self.parser)) from e
 
     def add_arguments_to_parser(self, parser):
         add_options(parser)
-        parser.link_arguments(
-            'data', 'model.data', compute_fn=units_of, apply_on='instantiate')
-        parser.link_arguments('seed_everything', 'model.seed')
-        parser.link_arguments('seed_everything', 'data.init_args.seed')
+        link(parser)
 
     def instantiate_trainer(self, **kwargs):
         training, config = self.command == 'fit', cast(Any, self.config_init)
@@ -222,6 +238,19 @@ class Experiment(LightningCLI):
             kwargs['logger'] = False
         return super().instantiate_trainer(**kwargs)
 
+# %% ../../nbs/91g_experiment.ipynb #experiment-anew
+def anew(config):
+    """The config of the experiment, and not of how it was begun
+
+    Arguments:
+        config: of an experiment
+    """
+    config = config.clone()
+    config['ckpt_path'], config['resume'] = None, False
+    if config.get('trainer.logger.init_args.version') is not None:
+        config['trainer.logger.init_args.version'] = None
+    return config
+
 # %% ../../nbs/91g_experiment.ipynb #g-save
 class SaveConfig(SaveConfigCallback):
     "The config in the run's own folder; a logger for artifacts gets a copy"
@@ -233,21 +262,13 @@ class SaveConfig(SaveConfigCallback):
         if not trainer.is_global_zero or folder is None:
             return
         path = folder/'config.yaml'
-        text = self.parser.dump(self.anew(), skip_none=False)
+        text = self.parser.dump(anew(self.config), skip_none=False)
         with whole_file(path) as beside:
             beside.write_text(text, encoding='utf-8')
         loggers:list[Any] = trainer.loggers
         for logger in loggers:
             if hasattr(logger, 'run_id'):
                 logger.experiment.log_artifact(logger.run_id, str(path))
-
-    def anew(self):
-        "The config of the experiment, and not of how it was begun"
-        config = self.config.clone()
-        config['ckpt_path'], config['resume'] = None, False
-        if config.get('trainer.logger.init_args.version') is not None:
-            config['trainer.logger.init_args.version'] = None
-        return config
 
 # %% ../../nbs/91g_experiment.ipynb #g-experiment
 def trainer_defaults(training: bool, name: str) -> dict:

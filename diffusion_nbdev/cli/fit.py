@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALLOWED', 'CLASSES', 'CONFIG', 'texts', 'checked_config', 'checked_classes', 'with_config', 'run_name', 'terminated',
            'calm', 'newest', 'resumed', 'same_net', 'load_into', 'is_checkpoint', 'begin', 'line_to_go_on', 'viewer',
-           'next_lines', 'train', 'fit', 'shipped_weights', 'measure', 'say_weights']
+           'next_lines', 'train', 'fit', 'shipped_weights', 'measured_weights', 'measure']
 
 # %% ../../nbs/91e_fit.ipynb #91e-fit-imports
 import contextlib
@@ -368,6 +368,32 @@ def shipped_weights(command: str, model, name: str, argv: list[str]):
                              'leave it out, or say which weights by --ckpt_path')
     model.net = load(name).net
 
+# %% ../../nbs/91e_fit.ipynb #fit-weights
+def measured_weights(
+    command: str, cli, name: str, argv: list[str], trust: bool,
+) -> str | None:
+    """Bring the weights that are asked for into the model, and say which
+
+    Arguments:
+        command: validate or test
+        cli: the experiment, whose model gets the weights
+        name: of the config
+        argv: arguments
+        trust: import a net of your own?
+    Returns: a checkpoint, for Lightning to open; None if all is done
+    """
+    model, path = cli.model.model, cli.config.ckpt_path
+    if path is not None and is_checkpoint(path):
+        return path
+    if path is None:
+        shipped_weights(command, model, name, argv)
+        which = f'{name}, shipped with the package'
+    else:
+        which = load_into(model, path, trust)
+    # standard output is for the loss
+    print(f'weights   {which}', file=sys.stderr)
+    return None
+
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
 def measure(command: str, argv: list[str]):
     """Loss on held-out data: JSON on standard output
@@ -382,25 +408,10 @@ def measure(command: str, argv: list[str]):
         from diffusion_nbdev.cli.experiment import experiment
         from diffusion_nbdev.trainer import interruptible
         cli = experiment(command, argv, name)
-        model, path = cli.model.model, cli.config.ckpt_path
-        if path is None:
-            shipped_weights(command, model, name, argv)
-            say_weights(f'{name}, shipped with the package')
-        elif not is_checkpoint(path):
-            say_weights(load_into(model, path, trust))
-            path = None
+        path = measured_weights(command, cli, name, argv, trust)
         with interruptible():
             run = getattr(cli.trainer, command)
             results = run(cli.model, cli.datamodule, ckpt_path=path,
                           weights_only=True, verbose=False)
     if cli.trainer.is_global_zero:
         print(json.dumps(results[0], indent=1))
-
-# %% ../../nbs/91e_fit.ipynb #ddd3eda3-c
-def say_weights(which: object):
-    """Which weights are measured, on standard error
-
-    Arguments:
-        which: a name or a path
-    """
-    print(f'weights   {which}', file=sys.stderr)

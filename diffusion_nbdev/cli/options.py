@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MISTAKES', 'KINDS', 'ENDINGS', 'OWN', 'expected', 'say', 'Parser', 'refused', 'number_or_word', 'number', 'whole',
            'bound', 'pair', 'truth', 'importable', 'own_samplers', 'add_own_options', 'sampler_options',
-           'common_options', 'add_guidance', 'add_machine', 'add_drawing', 'add_sample', 'add_evaluate',
-           'typed_configs']
+           'common_options', 'add_guidance', 'add_bounds', 'add_machine', 'add_drawing', 'add_sample', 'add_compared',
+           'add_scoring', 'add_evaluate', 'typed_configs']
 
 # %% ../../nbs/91b_options.ipynb #91b-options-imports
 import argparse
@@ -208,7 +208,7 @@ def common_options(args) -> dict:
 
 # %% ../../nbs/91b_options.ipynb #b-guidance
 def add_guidance(p: Parser):
-    """Classes, guidance, and bounds of what the net answers
+    """Classes, and guidance towards them
 
     Arguments:
         p: changed
@@ -223,6 +223,14 @@ def add_guidance(p: Parser):
     p.add_argument('--rescale', metavar='X', type=number,
                    help='share of the guided estimate that keeps the standard '
                         'deviation of the unguided one (default 0)')
+
+# %% ../../nbs/91b_options.ipynb #options-bounds
+def add_bounds(p: Parser):
+    """Bounds of the clean data that the net estimates
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--quantile', metavar='Q', type=number,
                    help='dynamic thresholding: this share of the values of a sample '
                         'is kept within its bound')
@@ -267,6 +275,7 @@ def add_drawing(p: Parser, own: dict[str, Callable]):
                    help=f"times that are visited: {', '.join(grids())}")
     add_own_options(p, own)
     add_guidance(p)
+    add_bounds(p)
     add_machine(p)
 
 # %% ../../nbs/91b_options.ipynb #cli-add-sample
@@ -293,12 +302,11 @@ def add_sample(p: Parser, own: dict[str, Callable]):
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #cli-add-evaluate
-def add_evaluate(p: Parser, own: dict[str, Callable]):
-    """The arguments of `evaluate`
+def add_compared(p: Parser):
+    """Which samplers are compared, and with how many steps
 
     Arguments:
         p: changed
-        own: samplers of your own
     """
     p.add_argument('--sampler', metavar='NAMES',
                    help=f"{', '.join(samplers())}, {OWN}, "
@@ -309,6 +317,14 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
     p.add_argument('--sweep', action='store_true',
                    help='all samplers, or those named, at 5, 10, 20 and 50 steps, '
                         'or those named')
+
+# %% ../../nbs/91b_options.ipynb #options-scoring
+def add_scoring(p: Parser):
+    """How many samples are scored, by which metric, against which data
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--n', metavar='N', type=whole,
                    help='samples on each side (default 10000 points or what the file '
                         'of real points allows; 2000 images)')
@@ -322,6 +338,17 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
     p.add_argument('--data', metavar='FILE',
                    help='real points: .csv, .npz or .pt (default: the data that the '
                         'weights were trained on)')
+
+# %% ../../nbs/91b_options.ipynb #options-evaluate
+def add_evaluate(p: Parser, own: dict[str, Callable]):
+    """The arguments of `evaluate`
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
+    add_compared(p)
+    add_scoring(p)
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #b-config

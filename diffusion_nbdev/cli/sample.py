@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['checked_out', 'asked_out', 'checked_weight', 'opened', 'open_model', 'progress', 'machine', 'drawing',
            'knows_classes', 'asked_classes', 'csv_text', 'write_samples', 'figure', 'draw_samples', 'how_many',
-           'checked_picture', 'sample']
+           'checked_picture', 'timed', 'sample']
 
 # %% ../../nbs/91c_sample.ipynb #91c-sample-imports
 import contextlib
@@ -297,6 +297,19 @@ def checked_picture(out: Path, columns: int | None, units):
         raise ValueError(f'--columns {columns} has no meaning here: '
                          'it is for a picture of images')
 
+# %% ../../nbs/91c_sample.ipynb #sample-timed
+def timed(draw: Callable, *args, **options):
+    """What is drawn, and the seconds that it took
+
+    Arguments:
+        draw: what draws
+        args: of it
+        options: of it
+    """
+    start = time.perf_counter()
+    x = draw(*args, **options)
+    return x, time.perf_counter() - start
+
 # %% ../../nbs/91c_sample.ipynb #f5e15db2
 def sample(args):
     """Draw samples and write them to a file
@@ -313,9 +326,8 @@ def sample(args):
     checked_picture(out, args.columns, model.data)
     c = asked_classes(args.c, model.n_classes, n)
     draw, said = drawing(args, model)
-    start = time.perf_counter()
-    x = draw(args.sampler, n=args.steps, num=n, c=c, seed=args.seed, **options)
-    seconds = time.perf_counter() - start
+    options.update(n=args.steps, num=n, c=c, seed=args.seed)
+    x, seconds = timed(draw, args.sampler, **options)
     columns = args.columns or (model.n_classes if args.c == 'all' else None)
     write_samples(out, x, c, model.data, columns)
     print(f'{n} samples by {args.sampler}, {model.calls} network calls each, '
