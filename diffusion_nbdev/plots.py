@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['plain_tensor', 'plane_points', 'colours', 'note_in_corner', 'show_plane', 'show_points', 'check_images', 'image_grid',
-           'show_images', 'times_of', 'half_width', 'chosen_states', 'check_path', 'panels', 'show_state', 'show_path',
-           'schedule_name', 'named_schedules', 'show_schedule']
+           'as_images', 'show_images', 'times_of', 'half_width', 'chosen_states', 'check_path', 'panels', 'show_state',
+           'show_path', 'schedule_name', 'named_schedules', 'show_schedule']
 
 # %% ../nbs/90_plots.ipynb #2565199c
 import math
@@ -170,6 +170,26 @@ def image_grid(
     grid = grid.reshape(nrows, ncols, 3, h, w).permute(0, 3, 1, 4, 2)
     grid = grid.reshape(nrows * h, ncols * w, 3)
     return grid[:nrows * h - pad, :ncols * w - pad].contiguous()
+
+# %% ../nbs/90_plots.ipynb #90-as-images
+def as_images(x: Tensor) -> Tensor:
+    """Samples of any shape as images
+
+    Arguments:
+        x: samples in the data's own units, shape (B, *) with two axes or more
+    Returns: in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+    """
+    x = plain_tensor(x, 'samples').float()
+    if x.ndim == 3:
+        # one row would be too thin to be seen
+        high = max(1, x.shape[2] // (2 * x.shape[1]))
+        x = x.repeat_interleave(high, 1)[:, None]
+    if x.ndim != 4: x = x.flatten(1, -3)
+    if x.shape[1] not in (1, 3): x = torch.cat(x.unbind(1), -1)[:, None]
+    low, high = x.nan_to_num().aminmax()
+    if low > -0.05 and high < 1.05: return 2 * x - 1
+    if low > -1.05 and high < 1.05: return x
+    return 2 * (x - low) / (high - low) - 1
 
 # %% ../nbs/90_plots.ipynb #3200c96b
 def show_images(
