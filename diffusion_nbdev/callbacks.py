@@ -156,7 +156,8 @@ def sample_picture(model: Model, num: int, n: int) -> Tensor:
         n: steps of DDIM
     Returns: uint8 (H, W, 3)
     """
-    from diffusion_nbdev.plots import as_images, image_grid
+    from diffusion_nbdev.plots import image_grid
+    from diffusion_nbdev.style import as_images
     n, points = min(n, model.sched.T), len(model.data.shape) == 1
     state = torch.get_rng_state()
     if points: x = model.generate(n=n, num=30 * num)

@@ -183,8 +183,10 @@ class RowsData(L.LightningDataModule):
         units = self.units
         if units is None:
             raise ValueError('data: has no units yet: call setup() first')
-        # float64 is centred before it is rounded
-        if x.dtype == torch.float64: x, units = units.to_model(x).float(), None
+        # float64 is centred before it is rounded; columns, once and for all
+        columns = isinstance(units.mean, list) and x.dtype != torch.uint8
+        if columns or x.dtype == torch.float64:
+            x, units = units.to_model(x).float(), None
         device = running_on(self.trainer)
         if not has_room(device, *[v for v in (x, c) if v is not None]): device = 'cpu'
         rows = Rows(x.to(device), None if c is None else c.to(device), units)

@@ -52,7 +52,8 @@ class Anchors:
         cells, seen = [], set()
         for cell in nb.cells:
             # a class and a function may differ in a capital only
-            names = [n for n in self.exported(cell) if n not in seen]
+            found = dict.fromkeys(self.exported(cell))
+            names = [n for n in found if n not in seen]
             seen.update(names)
             if names:
                 anchor = copy.deepcopy(cell)

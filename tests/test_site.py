@@ -187,7 +187,10 @@ def test_every_definition_has_an_anchor(pages_made):
 
 
 def test_a_link_is_one_link(pages_made):
-    assert [p for p, t in pages_made.items() if '[[`' in t or '__main__.' in t] == []
+    # that notebook holds a sample of what it puts right
+    others = {p: t for p, t in pages_made.items() if p != '89_pages.ipynb'}
+    assert len(others) > 30
+    assert [p for p, t in others.items() if '[[`' in t or '__main__.' in t] == []
 
 
 def test_equations_are_known_to_pandoc():

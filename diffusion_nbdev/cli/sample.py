@@ -260,7 +260,7 @@ def draw_samples(path: Path, x, c, units, columns: int | None = None):
     import matplotlib.image
     from diffusion_nbdev import plots, style
     if len(units.shape) > 1:
-        image = plots.image_grid(plots.as_images(x), columns)
+        image = plots.image_grid(style.as_images(x), columns)
         matplotlib.image.imsave(path, image.numpy(), format='png')
     else:
         with figure() as ax:
