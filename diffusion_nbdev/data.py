@@ -191,8 +191,7 @@ class RowsData(L.LightningDataModule):
         if not has_room(device, *[v for v in (x, c) if v is not None]): device = 'cpu'
         rows = Rows(x.to(device), None if c is None else c.to(device), units)
         train = part == 'train'
-        how = self.batch_size, self.seed, train
-        order = SeededBatches(len(x), *how, device=device)
+        order = SeededBatches(len(x), self.batch_size, self.seed, train, device=device)
         if train: self.renewed(rows, order)
         # to learn a few batches by heart: Lightning would take single rows
         if self.trainer is not None and self.trainer.overfit_batches:
