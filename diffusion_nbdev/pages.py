@@ -66,7 +66,7 @@ class Anchors:
     @staticmethod
     def exported(cell) -> list[str]:
         if cell.cell_type != 'code': return []
-        marked = {'export', 'exports'} & set(cell.directives_)
+        marked = {'export', 'exports', 'exporti'} & set(cell.directives_)
         return anchor_names(cell.source) if marked else []
 
     def __call__(self, cell):
