@@ -4,6 +4,7 @@
 # make soak    kill and resume a small training at random moments, 200 times
 # make mutate  small faults in functions that changed: do the tests notice (MODULES='ddim ddpm' for some)
 # make bench   speed beside other libraries, into benchmarks/speed.json (half an hour, nothing else running)
+# make outputs run chapters and store what they show (NB='04_ddpm 05_ddim')
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
 # make clean   remove what building leaves (.venv and run/ stay)
@@ -16,7 +17,7 @@ BIN    := $(VENV)/bin
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --prefer-binary
 SETUP  := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test slow soak mutate bench export site docs quarto clean
+.PHONY: help demo test slow soak mutate bench outputs export site docs quarto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,9 @@ mutate: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/speed.py
+
+outputs: $(VENV)/.installed-dev
+	@$(BIN)/python tools/outputs.py $(NB)
 
 export: $(VENV)/.installed-dev
 	@$(BIN)/nbdev_clean
