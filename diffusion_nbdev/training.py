@@ -334,6 +334,8 @@ def fit(
     with quiet():
         made = L.Trainer(
             callbacks=[*own, *callbacks], **given)
+        # the held-out data may be one batch, which has no half
+        if made.overfit_batches: made.limit_val_batches = 1.
         with interruptible(): made.fit(lit, data, ckpt_path=resume, weights_only=True)
     end_finished(made, lit)
     lit.model.eval()
