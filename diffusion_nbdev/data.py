@@ -194,7 +194,7 @@ class RowsData(L.LightningDataModule):
         order = SeededBatches(len(x), self.batch_size, self.seed, train, device=device)
         if train: self.renewed(rows, order)
         # to learn a few batches by heart: Lightning would take single rows
-        if self.trainer is not None and self.trainer.overfit_batches:
+        if getattr(self.trainer, 'overfit_batches', 0):
             return DataLoader(Fixed(rows, list(order)), batch_size=None)
         return DataLoader(rows, batch_size=None, sampler=order)
 

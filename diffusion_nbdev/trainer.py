@@ -233,7 +233,7 @@ def weights_for_checkpoint(path: Any) -> None:
                          'from a .ckpt beside it, or begin anew with load(...)')
 
 # %% ../nbs/88_trainer.ipynb #88-finished
-def end_finished(trainer: L.Trainer, lit: L.LightningModule) -> None:
+def end_finished(trainer: Any, lit: L.LightningModule) -> None:
     """A training that was complete: the averaged weights in place, and their file
 
     Arguments:
