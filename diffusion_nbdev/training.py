@@ -335,7 +335,7 @@ def fit(
         made = L.Trainer(
             callbacks=[*own, *callbacks], **given)
         # the held-out data may be one batch, which has no half
-        if made.overfit_batches: made.limit_val_batches = 1.
+        if getattr(made, 'overfit_batches', 0): made.limit_val_batches = 1.
         with interruptible(): made.fit(lit, data, ckpt_path=resume, weights_only=True)
     end_finished(made, lit)
     lit.model.eval()
