@@ -105,6 +105,10 @@ BAD = [  # rule, cells, what the finding says
     ('reference', [md('<img src="gone.gif" alt="a">')], 'no such file'),
     ('box', [md('::: {.callout-tip}\nnever closed')], 'never closed'),
     ('box', [md('closed\n\n:::')], 'not opened'),
+    ('chapter size', [md('Words.')] * 20, 'no picture'),
+    ('chapter size', [md('word ' * 3001), md('![a](b.png)')], ' words, at most 3000'),
+    ('chapter size', [md('![a](b.png)'), *[py('1')] * 26], '26 cells of code are in sight'),
+    ('chapter size', [*[md('Words.')] * 19, md('![a](b.png)')], 'the first picture is cell 21 of 21'),
     ('chapter end', [md('[next](04_a.ipynb)')], 'no folded solution'),
     ('chapter end', [md('::: {.callout-tip collapse="true" title="Solution"}\nIt is.\n:::')], 'no link to the next'),
 ]

@@ -579,6 +579,39 @@ def _box(books, root):
                 elif re.match(r':{3,}', l): opened.append((c, l))
         for c, l in opened: yield b, c, f'`{brief(l)}` is never closed'
 
+MAX_SHOWN, MAX_WORDS = 25, 3000
+
+def in_sight(c):
+    "Is the code of a cell on the page, and open?"
+    if not c.is_code or not shown(c) or not c.source.strip(): return False
+    hides = {'export', 'exporti', 'default_exp'} & set(c.directives)
+    return not hides and c.directives.get('echo') != 'false' and c.directives.get('code-fold') != 'true'
+
+def words(b):
+    "Words of a chapter's prose: folded boxes, tables, displayed equations and code left out"
+    md = '\n'.join(c.source for c in b.prose)
+    md = re.sub(r'(?ms)^(:{3,}) *\{[^}\n]*callout[^}\n]*\}.*?^\1 *$', ' ', md)
+    md = re.sub(r'\$\$.*?\$\$', ' ', md, flags=re.S)
+    md = re.sub(r'(?m)^\s*\|.*$|^#+ .*$|</?[a-zA-Z!][^>\n]*>|\]\([^)]*\)', ' ', md)
+    # a formula in the text is one word
+    md = re.sub(r'\$[^$\n]+\$', 'x', md)
+    return len(re.findall(r"[\w'’-]+", md))
+
+@rule('chapter size')
+def _chapter_size(books, root):
+    "A chapter shows at most 25 cells of code, has at most 3,000 words, and a picture in its first quarter."
+    for b in books:
+        if b.number is None or b.number >= WORKSHOP or not b.prose: continue
+        n, w = sum(map(in_sight, b.code)), words(b)
+        if n > MAX_SHOWN: yield b, None, f'{n} cells of code are in sight, at most {MAX_SHOWN}: fold or hide some'
+        if w > MAX_WORDS: yield b, None, f'{w} words, at most {MAX_WORDS}'
+        page = [c for c in b.cells if not c.is_code or shown(c)]
+        first = next((k for k, c in enumerate(page, 1) if ('![' in c.source if not c.is_code else pictures(c))), None)
+        # title and links do not count, nor do pages of a few cells
+        if len(page) < 20: continue
+        if first is None: yield b, None, 'no picture'
+        elif first > len(page) / 4 + 2: yield b, page[first - 1], f'the first picture is cell {first} of {len(page)} that are shown: it belongs into the first quarter'
+
 @rule('chapter end')
 def _chapter_end(books, root):
     "A chapter of the book ends with exercises whose solutions are folded, and with a link to the next one."
