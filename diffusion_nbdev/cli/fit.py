@@ -343,7 +343,9 @@ def fit(argv: list[str]):
             argv = resumed(argv, run_name(argv, name))
         cli = experiment('fit', argv, name)
         run = train(cli, begin(cli, trust), trust)
-    if cli.trainer.is_global_zero and (run/'model.safetensors').is_file():
+    # a trial of one batch has left nothing to speak of
+    if cli.trainer.fast_dev_run or not cli.trainer.is_global_zero: return
+    if (run/'model.safetensors').is_file():
         lines = next_lines(run, cli.trainer.loggers, trust)
         print(f'weights   {run}/model.safetensors', 'next:', sep='\n')
         print(*(f'  {line}' for line in lines), sep='\n')
