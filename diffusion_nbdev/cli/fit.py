@@ -291,18 +291,20 @@ def viewer(logger, run: Path) -> str | None:
         return f'tensorboard --logdir {run.parent.parent}'
 
 # %% ../../nbs/91e_fit.ipynb #e-after-b
-def next_lines(run: Path, loggers: list, trust: bool) -> list[str]:
-    """What can be done with a run
+def next_lines(trainer, run: Path, trust: bool) -> list[str]:
+    """What can be done with a run: nothing after a trial of one batch
 
     Arguments:
-        run: a folder
+        trainer: after its fit
+        run: its folder
         trust: was --trust typed?
     """
+    if trainer.fast_dev_run or not (run/'model.safetensors').is_file(): return []
     trusted = ' --trust' * trust
     lines = [f'sample {run} --sampler ddim --steps 20',
              f'evaluate {run} --sampler ddim --steps 20',
              f'validate --config {run}/config.yaml --ckpt_path {run}']
-    viewers = [viewer(logger, run) for logger in loggers]
+    viewers = [viewer(logger, run) for logger in trainer.loggers]
     return [*(f'diffusion {line}{trusted}' for line in lines), *filter(None, viewers)]
 
 # %% ../../nbs/91e_fit.ipynb #e-fit
@@ -343,10 +345,8 @@ def fit(argv: list[str]):
             argv = resumed(argv, run_name(argv, name))
         cli = experiment('fit', argv, name)
         run = train(cli, begin(cli, trust), trust)
-    # a trial of one batch has left nothing to speak of
-    if cli.trainer.fast_dev_run or not cli.trainer.is_global_zero: return
-    if (run/'model.safetensors').is_file():
-        lines = next_lines(run, cli.trainer.loggers, trust)
+    lines = next_lines(cli.trainer, run, trust)
+    if lines and cli.trainer.is_global_zero:
         print(f'weights   {run}/model.safetensors', 'next:', sep='\n')
         print(*(f'  {line}' for line in lines), sep='\n')
 
