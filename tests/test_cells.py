@@ -24,7 +24,7 @@ def test_even_rows_come_first():
 
 
 def test_a_line_with_a_cell_too_few_is_named(tmp_path):
-    (tmp_path/'a.csv').write_text('a,b,c\n1,2,3\n4,5\n6,7,8\n')
+    (tmp_path/'a.csv').write_text('sep=;\n1;2;3\n4;5\n6;7;8\n')
     with pytest.raises(ValueError, match='a.csv, line 3: has 2 cells, others 3'):
         cells_of(tmp_path/'a.csv')
 

@@ -175,7 +175,9 @@ def test_a_branch_says_what_a_whole_run_says(tmp_path, before):
     "Both of the notebook's own functions and of those that live in the package."
     tests = ['from tiny import calc', 'assert adder(1)(2) == 3 and cut(9) == 4',
              'open("kept", "x").write("1")', 'assert calc.power(3) == 9 == calc.cut(10) + 5',
-             'assert Box().size == 9', 'import os; os.remove("kept")',
+             'from threading import Event, Thread\ne = Event()\nt = Thread(target=e.wait)',
+             't.start()', 'assert Box().size == 9', 'e.set(); t.join()',
+             'import os; os.remove("kept")',
              'assert calc.Box(1).size == 3 and calc.adder(2)(2) == 4']
     base = project(tmp_path/'base', tests, MANY, before=before)
     path, book = mutants.modules(base)['calc'], 'nbs/01_calc.ipynb'
@@ -196,7 +198,7 @@ def test_where_a_branch_starts(tmp_path):
     lines = path.read_text().splitlines()
     def cell(number, text, **more):
         got = dict(number=number, id=f'c{number}', text=text, here=[], own=[], took=1.)
-        return {**got, 'spawned': False, 'imported': number > 4, **more}
+        return {**got, 'spawned': False, 'imported': number > 4, 'stands': True, **more}
     cells = [cell(3, f'{CLIP}\n\n{TWICE}', id='fns-1'), cell(4, tests[0]),
              cell(5, tests[1]), cell(6, tests[2], own=[['twice', 9]]),
              cell(7, tests[3], here=[['clip', 1 + lines.index('def clip(')]])]

@@ -14,13 +14,14 @@ counts as one that calls everything. Figures are not drawn, as a figure that can
 drawn fails no cell. A function called in another thread alone is not seen.
 """
 import ast, cProfile, gc, json, os, resource, select, shutil, signal, sys, tempfile
-import time, traceback
+import threading, time, traceback
 from pathlib import Path
 from types import CodeType, FunctionType
 
 from mutants import planted, units
 
 LEAST = 20, 120        # seconds of work, and on the clock, that a mutant may always take
+PATIENCE = 1500        # seconds for a trunk
 SPAWNS = {'subprocess.Popen', 'os.fork', 'os.forkpty', 'os.posix_spawn', 'os.system'}
 
 # -- files, as they stood at some moment -----------------------------------------------
@@ -125,7 +126,8 @@ class Trunk:
         self.root, self.of, self.turns, self.said = root, job, turns, said
         self.module = '.'.join(job.module.with_suffix('').parts)
         self.texts = {p: (root/p).read_text('utf-8') for p in (job.module, job.book)}
-        self.number, self.cells, self.files, self.spawned = None, [], {}, False
+        self.number, self.cells, self.stands, self.files = None, [], set(), {}
+        self.spawned, self.threads = False, set()
         self.store = root.parent.parent/'kept'
         self.store.mkdir()
         sys.addaudithook(self.heard)
@@ -163,11 +165,16 @@ class Trunk:
                if not os.path.exists(c.co_filename)}
         self.cells.append(dict(
             number=number, id=of, text=text, here=sorted(here), own=sorted(own),
-            spawned=self.spawned, took=time.process_time() - t0,
+            stands=number in self.stands, spawned=self.spawned, took=time.process_time() - t0,
             imported=self.module in sys.modules))
 
     def sleep(self, number):
-        "Let a fork go on, and wait here for mutants; each gets a fork of its own."
+        """Let a fork go on, and wait here for mutants; each gets a fork of its own.
+
+        Threads do not survive a fork, so there is none while a cell's own are alive."""
+        self.threads = self.threads or set(threading.enumerate())
+        if set(threading.enumerate()) - self.threads: return
+        self.stands.add(number)
         self.files = kept(self.root.parent, self.files, self.store)
         if not os.fork(): return
         with os.fdopen(self.turns[number]) as lines:
@@ -233,9 +240,11 @@ def kill(pid):
     except (ProcessLookupError, PermissionError): pass
 
 def grow(trunk, run):
-    "What a fork of the tool does; `run` runs a notebook as nbdev does, True if it fails."
+    "In a fork: run a notebook by `run`, as nbdev does; whether it fails."
     import matplotlib_inline.backend_inline as inline
+    import tqdm
     from execnb.shell import CaptureShell
+    tqdm.tqdm.monitor_interval = 0 # a thread
     plain = CaptureShell.cell
     def cell(self, c, **k): trunk.cell(self, c, lambda s, c: plain(s, c, **k))
     inline.display, CaptureShell.cell = (lambda *a, **k: None), cell
@@ -332,8 +341,8 @@ def branched(todo, path, base, child, run, late):
 
 def trunk_of(said, book, out):
     "The cells of a trunk that passes."
-    cells, m = [], said.next(3600)
-    while 'id' in m: cells, m = [*cells, m], said.next(3600)
+    cells, m = [], said.next(PATIENCE)
+    while 'id' in m: cells, m = [*cells, m], said.next(PATIENCE)
     if 'end' in m: return cells
     out.seek(0)
     text = out.read().decode(errors='replace').splitlines()
@@ -349,6 +358,7 @@ def verdict(jobs, number, cells, turns, said, running):
     "The number of the cell that fails with a mutant, '' or None."
     for start, patch in (jobs.start(number, cells), (jobs.whole(number, cells), False)):
         if start is None: return '' if patch else None
+        start = max(c['number'] for c in cells if c['number'] <= start and c['stands'])
         took = sum(c['took'] for c in cells if c['number'] >= start)
         cpu, wall = 3 * took + LEAST[0], 20 * took + LEAST[1]
         line = dict(number=number, patch=patch, cpu=cpu, wall=wall)
