@@ -13,7 +13,7 @@ cell and before the package's module is imported. A cell that starts other proce
 counts as one that calls everything. Figures are not drawn, as a figure that cannot be
 drawn fails no cell. A function called in another thread alone is not seen.
 """
-import ast, cProfile, gc, json, os, resource, select, shutil, signal, sys, tempfile
+import ast, contextlib, cProfile, gc, json, os, resource, select, shutil, signal, sys, tempfile
 import threading, time, traceback
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -54,8 +54,8 @@ def put_back(folder, before):
     "Make a folder what it was."
     now = stamps(folder)
     for path in sorted(now.keys() - before.keys(), reverse=True):
-        if now[path] == () and not os.path.islink(path): os.rmdir(path)
-        else: os.remove(path)
+        if os.path.isdir(path) and not os.path.islink(path): shutil.rmtree(path, True)
+        else: Path(path).unlink(missing_ok=True)
     for path, (stamp, copy) in sorted(before.items()):
         if stamp == (): os.makedirs(path, exist_ok=True)
         elif now.get(path) != stamp:
@@ -258,11 +258,11 @@ def grow(trunk, run):
 # -- from outside -----------------------------------------------------------------------
 
 class Jobs:
-    "The mutants of one module and notebook, and where each of them starts."
-    def __init__(self, todo, path, base):
-        self.todo, self.path, self.base = todo, path, base
+    "Mutants of one module and notebook, and where each starts in what is to be run."
+    def __init__(self, todo, path, base, through=None):
+        self.todo, self.path, self.base, self.made = todo, path, base, {}
         self.module, self.book = path.relative_to(base), todo[0][0].segment.book
-        self.made = {}
+        self.through = through or self.book
 
     def files(self, number):
         f, m = self.todo[number]
@@ -308,38 +308,66 @@ class Lines:
 class UnchangedFails(Exception):
     "What the tests say of a package without any change."
 
-def branched(todo, path, base, child, run, late):
-    """(function, mutant, cell that fails) for each; '' if none, None if it is not known.
+@contextlib.contextmanager
+def grown(jobs, child, n, what):
+    """A trunk in a fork, with places to sleep 0 ... n: messages, order(number, cells).
 
-    `child(root, what, out, cpu)` is what a fork does, `run(root, name)` runs a notebook;
-    no mutant starts after the time `late`."""
-    jobs = Jobs(todo, path, base)
+    `child(root, what, out, cpu)` is what a fork does."""
     with tempfile.TemporaryDirectory() as tmp, open(f'{tmp}/out', 'w+b') as out:
         root = Path(tmp).resolve()/'run'/'project'
-        shutil.copytree(base, root)
-        n = len(json.loads((root/jobs.book).read_text('utf-8'))['cells'])
+        shutil.copytree(jobs.base, root)
         turns, (ear, mouth) = [os.pipe() for _ in range(n + 1)], os.pipe()
         pid = os.fork()
         if not pid:
             for fd in (ear, *(w for _, w in turns)): os.close(fd)
-            def what():
-                trunk = Trunk(root, jobs, [r for r, _ in turns], mouth)
-                return grow(trunk, lambda: run(root, jobs.book.as_posix()))
-            child(root, what, out, 3600)
+            def grows(): return what(Trunk(root, jobs, [r for r, _ in turns], mouth))
+            child(root, grows, out, 3600)
         for fd in (mouth, *(r for r, _ in turns)): os.close(fd)
         said, running = Lines(ear), []
-        try:
-            cells = trunk_of(said, jobs.book, out)
-            for number in order(jobs, cells):
-                if time.time() > late: return
-                f, m = todo[number]
-                yield f, m, verdict(jobs, number, cells, turns, said, running)
+        try: yield said, out, lambda i, cells: verdict(jobs, i, cells, turns, said, running)
         finally:
             for p in (*running, pid): kill(p)
             for fd in (ear, *(w for _, w in turns)): os.close(fd)
             os.waitpid(pid, 0)
 
-def trunk_of(said, book, out):
+def branched(todo, path, base, child, run, late, through=None):
+    """(function, mutant, cell that fails) for each; '' if none, None if it is not known.
+
+    `run(root, name)` runs a notebook: the mutants' own, or another one that they shall
+    go `through`. No mutant starts after the time `late`."""
+    jobs = Jobs(todo, path, base, through)
+    book = jobs.through
+    def what(trunk): return grow(trunk, lambda: run(trunk.root, book.as_posix()))
+    n = len(json.loads((base/book).read_text('utf-8'))['cells'])
+    with grown(jobs, child, n, what) as (said, out, judge):
+        cells = trunk_of(said, out, book.stem)
+        for number in order(jobs, cells):
+            if time.time() > late: return
+            yield *todo[number], judge(number, cells)
+
+def tested(todo, path, base, child, run, late, tests):
+    "The same for files of tests, after a run without any change in the same process."
+    jobs = Jobs(todo, path, base)
+    def what(trunk):
+        t0 = time.process_time()
+        bad = next((t for t in tests if run(trunk.root, t)), '')
+        if not bad: trunk.sleep(0)
+        if trunk.number is None:
+            took = time.process_time() - t0
+            return trunk.say(failed=bad) if bad else trunk.say(end=True, took=took)
+        bad = next((t for t in tests if run(trunk.root, t)), '')
+        if bad: trunk.say(failed=f'{bad}: failed')
+        return bool(bad)
+    with grown(jobs, child, 0, what) as (said, out, judge):
+        trunk_of(said, out, tests[0])
+        # whatever they call, they call it here
+        one = dict(number=0, id=None, text='', here=[], own=[], took=10., stands=True)
+        cells = [dict(one, spawned=True, imported=False)]
+        for number in range(len(todo)):
+            if time.time() > late: return
+            yield *todo[number], judge(number, cells)
+
+def trunk_of(said, out, name):
     "The cells of a trunk that passes."
     cells, m = [], said.next(PATIENCE)
     while 'id' in m: cells, m = [*cells, m], said.next(PATIENCE)
@@ -347,7 +375,8 @@ def trunk_of(said, book, out):
     out.seek(0)
     text = out.read().decode(errors='replace').splitlines()
     print('\n'.join(text[-25:]), file=sys.stderr)
-    raise UnchangedFails(f'{book.stem}, cell {m.get("failed", 0)}')
+    where = m.get('failed', 'no end')
+    raise UnchangedFails(f'{name}, {f"cell {where}" if isinstance(where, int) else where}')
 
 def order(jobs, cells):
     "First those that start first."
@@ -362,7 +391,8 @@ def verdict(jobs, number, cells, turns, said, running):
         took = sum(c['took'] for c in cells if c['number'] >= start)
         cpu, wall = 3 * took + LEAST[0], 20 * took + LEAST[1]
         line = dict(number=number, patch=patch, cpu=cpu, wall=wall)
-        os.write(turns[start][1], (json.dumps(line) + '\n').encode())
+        try: os.write(turns[start][1], (json.dumps(line) + '\n').encode())
+        except BrokenPipeError: return None
         heard = {}
         while 'done' not in heard:
             m = said.next(wall + 60)

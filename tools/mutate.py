@@ -33,7 +33,9 @@ STORE = Path(__file__).with_suffix('.json')
 MUTANTS = 40           # about so many a module
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
-TESTS = dict(model=['faults'], training=['faults'], files=['faults'], resume=['faults'], ending=['faults'])
+TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
+# Notebooks beside a module's own: module, or the package that it is in -> their names.
+BOOKS = dict(cli=['91_cli'])
 # Those that start so many processes that they take a minute: `--quick` leaves them out.
 LONG = {'test_cli', 'test_faults', 'test_devices'}
 
@@ -45,6 +47,11 @@ def tests_of(module, root):
     names = {*parts, '_'.join(parts), *TESTS.get(module, ())}
     return sorted({p.relative_to(root).as_posix() for n in names
                    for p in (root/'tests').glob(f'test_{n}*.py')})
+
+def books_of(module, root):
+    "Notebooks that test a module beside its own, by `BOOKS`."
+    names = BOOKS.get(module, BOOKS.get(module.split('.')[0], ()))
+    return [p.relative_to(root) for n in names for p in (root/'nbs').glob(f'{n}.ipynb')]
 
 def stems(root, *folders):
     return {p.stem for d in folders for p in (root/d).glob('*.py')}
@@ -155,20 +162,30 @@ def judged(todo, path, base, module, late, lived=(), quick=False):
         bad = '' if limits.keys() >= {*names} else attempt(base, names, limits)
         if bad: raise branches.UnchangedFails(bad)
         return attempt(base, names, limits, planted(f, m, path, base))
-    rest = []
-    for f, m in todo:
-        by = tried(f, m, tests) if m.id in lived and time.time() < late else ''
+    def through_tests(some):
+        if not (some and tests): return [(f, m, '') for f, m in some]
+        found = branches.tested(some, path, base, child, fails, late, tests)
+        return ((f, m, tried(f, m, tests) if by is None else by) for f, m, by in found)
+    rest = [(f, m) for f, m in todo if m.id not in lived]
+    for f, m, by in through_tests([(f, m) for f, m in todo if m.id in lived]):
         if by: yield f, m, by
         else: rest.append((f, m))
     for book in sorted({f.segment.book for f, _ in rest}):
-        own = [(f, m) for f, m in rest if f.segment.book == book]
-        run = branches.branched(own, path, base, child, fails, late)
-        with contextlib.closing(run):
-            for f, m, cell in run:
-                # Only a run that starts afresh may say that a mutant runs out of time.
-                names = [book.as_posix()] if cell is None else []
-                if m.id not in lived: names += tests
-                yield f, m, f'{book.stem}, cell {cell}' if cell else tried(f, m, names)
+        left = [(f, m) for f, m in rest if f.segment.book == book]
+        for way in [book, *books_of(module, base)]:
+            run = branches.branched(left, path, base, child, fails, late, way)
+            left = []
+            with contextlib.closing(run):
+                for f, m, cell in run:
+                    by = f'{way.stem}, cell {cell}' if cell else ''
+                    # Only a run that starts afresh may say that time runs out.
+                    if cell is None: by = tried(f, m, [way.as_posix()])
+                    if by: yield f, m, by
+                    else: left.append((f, m))
+            if not left: break
+        if time.time() > late: return
+        yield from ((f, m, '') for f, m in left if m.id in lived)
+        yield from through_tests([(f, m) for f, m in left if m.id not in lived])
 
 # -- scores ----------------------------------------------------------------------------
 
