@@ -14,9 +14,11 @@ from diffusion_nbdev.resume import WholeCheckpoints
 
 @pytest.fixture
 def handlers():
+    "As in a shell, whatever has started the tests."
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
     before = {n: signal.getsignal(n) for n in numbers}
-    yield before
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield {n: signal.getsignal(n) for n in numbers}
     signal.setitimer(signal.ITIMER_REAL, 0)
     for n, handler in before.items(): signal.signal(n, handler)
 
