@@ -7,7 +7,8 @@ import torch
 import far
 from diffusion_nbdev.asking import ask, label_source
 
-pytestmark = pytest.mark.skipif(not far.AVAILABLE, reason='this torch has no hook for it')
+pytestmark = pytest.mark.skipif(
+    not far.AVAILABLE, reason='this torch has no hook for it')
 
 
 def test_a_time_is_made_where_the_states_are():
@@ -21,7 +22,7 @@ def test_a_time_is_made_where_the_states_are():
 def test_labels_that_come_from_elsewhere_are_checked():
     net = SimpleNamespace(n_classes=3)
     with far.pretend('far') as device:
-        assert label_source(net, torch.tensor(2, device=device))(torch.zeros(4, 1)).tolist() \
-            == [2] * 4
+        own = label_source(net, torch.tensor(2, device=device))
+        assert own(torch.zeros(4, 1)).tolist() == [2] * 4
         with pytest.raises(ValueError, match='label c = 7'):
             label_source(net, torch.tensor(7, device=device))

@@ -9,8 +9,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 
 from diffusion_nbdev.callbacks import (
-    NOTICES, History, RunningAverage, SamplePictures, SaveWeights, StepBar, averaged_model,
-    logs_now, points_picture, quiet, run_folder, training_bar, training_facts)
+    NOTICES, History, RunningAverage, SamplePictures, SaveWeights, StepBar,
+    averaged_model, logs_now, points_picture, quiet, run_folder, training_bar,
+    training_facts)
 
 
 class Copying(RunningAverage):

@@ -23,7 +23,9 @@ def test_weights_with_gradients(tmp_path):
     assert raw_safetensors(tmp_path/'a.safetensors')[0]['w'].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize('lacks', ['format', 'sha256', 'package', 'net', 'sched', 'pred', 'data'])
+PARTS = 'format', 'sha256', 'package', 'net', 'sched', 'pred', 'data'
+
+@pytest.mark.parametrize('lacks', PARTS)
 def test_a_card_that_lacks_something(lacks):
     card = {k: kind(1) if kind is int else kind() for k, kind in WEIGHTS_CARD.items()}
     assert checked_card(json.dumps(card), 'a', WEIGHTS_CARD) == card

@@ -174,8 +174,10 @@ class Box:
 def test_a_branch_says_what_a_whole_run_says(tmp_path, before):
     "Both of the notebook's own functions and of those that live in the package."
     tests = ['from tiny import calc', 'assert adder(1)(2) == 3 and cut(9) == 4',
-             'open("kept", "x").write("1")', 'assert calc.power(3) == 9 == calc.cut(10) + 5',
-             'from threading import Event, Thread\ne = Event()\nt = Thread(target=e.wait)',
+             'open("kept", "x").write("1")',
+             'assert calc.power(3) == 9 == calc.cut(10) + 5',
+             'from threading import Event, Thread\n'
+             'e = Event()\nt = Thread(target=e.wait)',
              't.start()', 'assert Box().size == 9', 'e.set(); t.join()',
              'import os; os.remove("kept")',
              'assert calc.Box(1).size == 3 and calc.adder(2)(2) == 4']
@@ -190,7 +192,8 @@ def test_a_branch_says_what_a_whole_run_says(tmp_path, before):
         assert quick[m.id] == whole, mutants.shown(f, m)
 
 def test_where_a_branch_starts(tmp_path):
-    tests = ['1 + 1', 'from tiny import calc', 'assert twice(3) == 6', 'calc.clip(4, 5)']
+    tests = ['1 + 1', 'from tiny import calc', 'assert twice(3) == 6',
+             'calc.clip(4, 5)']
     root = project(tmp_path, tests, f'{CLIP}\n\n{TWICE}')
     path = mutants.modules(root)['calc']
     todo = [(f, m) for f in mutants.functions(path, root) for m in f.order(0)]

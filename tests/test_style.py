@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from diffusion_nbdev.style import as_images, one_panel, plain_tensor, save_figure, subplots
+from diffusion_nbdev.style import (
+    as_images, one_panel, plain_tensor, save_figure, subplots)
 
 
 def test_a_panel_has_its_size_and_its_layout():
@@ -14,8 +15,8 @@ def test_a_panel_has_its_size_and_its_layout():
 
 
 def test_what_is_no_tensor():
-    with pytest.raises(ValueError, match='points must be a tensor or an array, got str'):
-        plain_tensor('a', 'points')
+    said = 'points must be a tensor or an array, got str'
+    with pytest.raises(ValueError, match=said): plain_tensor('a', 'points')
 
 
 def test_channels_that_are_no_colours_stand_side_by_side():

@@ -29,7 +29,8 @@ def hyper(**more):
 
 
 @pytest.mark.parametrize('name, value', [
-    ('lr', 0.), ('warmup', 1.5), ('decay', 'none'), ('drop_class', 2.), ('weight_decay', -1.)])
+    ('lr', 0.), ('warmup', 1.5), ('decay', 'none'), ('drop_class', 2.),
+    ('weight_decay', -1.)])
 def test_hyperparameters(name, value):
     check_training(model(), len, hyper())
     with pytest.raises(ValueError, match=name):
@@ -61,7 +62,8 @@ def test_a_training_goes_on_with_the_same():
     check_same(own, own)
     check_same(dict(own, prediction=None), own)
     check_same(own, dict(own, net=None))
-    with pytest.raises(ValueError, match='its prediction is eps, that of the model is v'):
+    said = 'its prediction is eps, that of the model is v'
+    with pytest.raises(ValueError, match=said):
         check_same(dict(own, prediction='eps'), own)
 
 
@@ -81,7 +83,7 @@ def test_weights_are_no_checkpoint():
 def test_a_finished_training_is_ended_once(monkeypatch):
     ended, saving, average = [], SaveWeights(), RunningAverage()
     for c in saving, average:
-        monkeypatch.setattr(c, 'on_train_end', lambda *a, c=c: ended.append(c), raising=False)
+        monkeypatch.setattr(c, 'on_train_end', lambda *a, c=c: ended.append(c))
     trainer = NS(callbacks=[average, saving], max_epochs=3,
                  fit_loop=NS(epoch_progress=NS(current=NS(completed=3))))
     end_finished(trainer, None)
@@ -133,7 +135,8 @@ def test_rows_without_numbers_are_counted():
     given.on_validation_epoch_start()
     given.validation_step((x, None, torch.arange(5)), 0)
     for k in 0, 1:
-        torch.testing.assert_close(torch.cat([r[k] for r in lit.rows]), given.rows[0][k])
+        counted = torch.cat([r[k] for r in lit.rows])
+        torch.testing.assert_close(counted, given.rows[0][k])
     lit._trainer = given._trainer = NS(world_size=1)
     assert lit._mean() == given._mean() == x.mean()
 
@@ -162,6 +165,7 @@ def test_gradients_are_made_smaller(most, how, grads):
 
 def test_the_share_of_a_training():
     def at(fn='fit', steps=8.):
-        return share_done(NS(state=NS(fn=fn), estimated_stepping_batches=steps, global_step=2))
+        return share_done(NS(
+            state=NS(fn=fn), estimated_stepping_batches=steps, global_step=2))
     assert share_done(None) == at('validate') == 1.
     assert at() == 0.25 and at(steps=0) == 2 and at(steps=math.inf) is None

@@ -13,14 +13,14 @@ cell and before the package's module is imported. A cell that starts other proce
 counts as one that calls everything. Figures are not drawn, as a figure that cannot be
 drawn fails no cell. A function called in another thread alone is not seen.
 """
-import ast, contextlib, cProfile, gc, json, os, resource, select, shutil, signal, sys, tempfile
-import threading, time, traceback
+import ast, contextlib, cProfile, gc, json, os, resource, select, shutil, signal, sys
+import tempfile, threading, time, traceback
 from pathlib import Path
 from types import CodeType, FunctionType
 
 from mutants import planted, units
 
-LEAST = 20, 120        # seconds of work, and on the clock, that a mutant may always take
+LEAST = 20, 120        # seconds of work and on the clock: a mutant may always take them
 PATIENCE = 1500        # seconds for a trunk
 SPAWNS = {'subprocess.Popen', 'os.fork', 'os.forkpty', 'os.posix_spawn', 'os.system'}
 
@@ -118,7 +118,7 @@ def put_in(was, now, name, file=None):
         f.__code__ = other
     return bool(found)
 
-# -- the trunk and its branches ---------------------------------------------------------
+# -- the trunk and its branches --------------------------------------------------------
 
 class Trunk:
     "A run of a notebook that can be taken up again before each of its cells."
@@ -165,7 +165,8 @@ class Trunk:
                if not os.path.exists(c.co_filename)}
         self.cells.append(dict(
             number=number, id=of, text=text, here=sorted(here), own=sorted(own),
-            stands=number in self.stands, spawned=self.spawned, took=time.process_time() - t0,
+            stands=number in self.stands, spawned=self.spawned,
+            took=time.process_time() - t0,
             imported=self.module in sys.modules))
 
     def sleep(self, number):
@@ -255,7 +256,7 @@ def grow(trunk, run):
         trunk.say(failed=0) if bad else trunk.say(end=True)
     return bad
 
-# -- from outside -----------------------------------------------------------------------
+# -- from outside ----------------------------------------------------------------------
 
 class Jobs:
     "Mutants of one module and notebook, and where each starts in what is to be run."
@@ -280,8 +281,11 @@ class Jobs:
         here, own = [short, line + f.segment.start], None
         for c in cells:
             if c['id'] == f.segment.cell:
-                was = source(json.loads((self.base/self.book).read_text('utf-8')), c['id'])
-                node, gone = node_of(was, f.name), was.count('\n') - c['text'].count('\n')
+                book = json.loads((self.base/self.book).read_text('utf-8'))
+                was = source(book, c['id'])
+                # directives are not run
+                gone = was.count('\n') - c['text'].count('\n')
+                node = node_of(was, f.name)
                 own = [short, first_line(node) - gone] if node else None
             if c['spawned'] or here in c['here'] or own in c['own']:
                 return c['number'], True
@@ -324,7 +328,8 @@ def grown(jobs, child, n, what):
             child(root, grows, out, 3600)
         for fd in (mouth, *(r for r, _ in turns)): os.close(fd)
         said, running = Lines(ear), []
-        try: yield said, out, lambda i, cells: verdict(jobs, i, cells, turns, said, running)
+        def judge(i, cells): return verdict(jobs, i, cells, turns, said, running)
+        try: yield said, out, judge
         finally:
             for p in (*running, pid): kill(p)
             for fd in (ear, *(w for _, w in turns)): os.close(fd)
@@ -385,7 +390,8 @@ def order(jobs, cells):
 
 def verdict(jobs, number, cells, turns, said, running):
     "The number of the cell that fails with a mutant, '' or None."
-    for start, patch in (jobs.start(number, cells), (jobs.whole(number, cells), False)):
+    ways = jobs.start(number, cells), (jobs.whole(number, cells), False)
+    for start, patch in ways:
         if start is None: return '' if patch else None
         start = max(c['number'] for c in cells if c['number'] <= start and c['stands'])
         took = sum(c['took'] for c in cells if c['number'] >= start)

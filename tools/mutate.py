@@ -328,8 +328,8 @@ def main(argv=None):
     choice, there = dict(n=a.mutants, seed=a.seed), modules(ROOT)
     try:
         if not a.list:
-            how = dict(minutes=a.minutes, survivors=a.survivors, quick=a.quick, **choice)
-            return int(not run(a.modules, **how))
+            how = dict(minutes=a.minutes, survivors=a.survivors, quick=a.quick)
+            return int(not run(a.modules, **how, **choice))
         for name in a.modules or there:
             for f, m in plan({}, functions(there[name], ROOT), **choice):
                 say(m.id, name, f, m)
