@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,12 +29,14 @@ def plain(x: Any) -> Any:
     Arguments:
         x: an argument of a maker
     """
-    if torch.is_tensor(x):
+    if isinstance(x, (torch.Tensor, np.ndarray, np.generic)):
         return x.tolist()
     if hasattr(x, 'recipe'):
         return x.recipe
     if isinstance(x, (list, tuple)):
         return [plain(o) for o in x]
+    if isinstance(x, dict):
+        return {name: plain(value) for name, value in x.items()}
     return x
 
 def recipe_of(
