@@ -86,7 +86,7 @@ def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
     return own_tensors(model.net, net), own
 
 # %% ../nbs/82b_cards.ipynb #cards-save
-def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> dict:
+def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> Path:
     """Write net, schedule, parameterisation, units and card to one file
 
     Arguments:
@@ -94,7 +94,7 @@ def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> dic
         path: where to, ending in .safetensors
         half: numbers of 16 bits in the file?
         facts: what else the card shall say
-    Returns: the card as written
+    Returns: the same path; `model.card` is the card as written
     """
     path = Path(path)
     if path.suffix != '.safetensors':
@@ -103,7 +103,8 @@ def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> dic
     tensors, own = parts_of(model)
     tensors = file_tensors(tensors, path, half)
     card = plain({**model.card, **facts, 'half': half, **own})
-    return write_safetensors(path, tensors, card)
+    model.card = write_safetensors(path, tensors, card)
+    return path
 
 # %% ../nbs/82b_cards.ipynb #cards-check
 def check_card(model: Any) -> None:

@@ -23,6 +23,7 @@ from .files import find_weights, read_weights
 from .generating import (
     along, check_classes, check_units, drawing, guide_net, of_kind, plain_net,
     registered, resolved, sample_count, step_options)
+from .export import export_model
 from .guidance import denoiser
 from .noise import SeededNoise
 from .recipes import plain
@@ -240,8 +241,16 @@ class Model(nn.Module):
             facts: what else the card shall say: training, metrics, ...
         Returns: the same path
         """
-        self.card = save_model(self, path, half, **facts)
-        return Path(path)
+        return save_model(self, path, half, **facts)
+
+    def export(self, path: str | Path) -> dict:
+        """Write the net for programs without this package, for any number of samples
+
+        Arguments:
+            path: ends in .onnx, .pt2 (torch.export) or .pt (TorchScript)
+        Returns: what a sampler needs besides the net; the file holds it too
+        """
+        return export_model(self, path)
 
 # %% ../nbs/07_model.ipynb #model-from-card
 def from_card(
