@@ -64,8 +64,21 @@ def test_nothing_is_fetched_from_elsewhere():
 
 def test_pictures():
     film, card, icon = (Image.open(NBS/'images'/n) for n in ('noise-to-data.gif', 'preview.png', 'favicon.png'))
-    assert film.n_frames > 20 and (NBS/'images'/'noise-to-data.gif').stat().st_size < 1_000_000
+    assert film.n_frames > 20 and (NBS/'images'/'noise-to-data.gif').stat().st_size < 400_000
     assert card.size == (1200, 630) and icon.size[0] == icon.size[1] >= 32
+
+def weight(book):
+    "About how many bytes a page has of its own: its text as HTML, with MathML and coloured code, and its pictures"
+    shown = [c.source for c in book.prose] + [c.source for c in book.code if lint.shown(c)]
+    stored = [v for c in book.code for o in c.outputs for k, v in o.get('data', {}).items() if k.startswith('image/')]
+    linked = [NBS/f for c in book.prose for f in re.findall(r'\]\((images/[^)]+)\)', c.source)]
+    # every page holds the sidebar; text grows less than sixfold on its way to HTML
+    return 45_000 + 6 * sum(len(s.encode()) for s in shown) + sum(len(v) * 3 // 4 for v in stored) + sum(f.stat().st_size for f in linked)
+
+
+def test_pages_are_light():
+    heavy = {b.name: weight(b) for b in lint.notebooks(ROOT) if weight(b) > 700_000}
+    assert not heavy, f'over 700 KB: fewer colours, smaller panels, or two pages: {heavy}'
 
 # -- pages that tools write -----------------------------------------------------------------------------
 
