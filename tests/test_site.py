@@ -3,9 +3,10 @@ import json, re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
-import header, lint, mathfont, pages
+import book, header, lint, mathfont, pages
 from test_lint import END, TITLE, md, project, py
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,35 @@ def test_reference(tmp_path):
     (root/'diffusion_nbdev'/'a.py').write_text(SOURCE.replace('the first', 'the 1st'))
     (root/'nbs'/'reference'/'api-gone.qmd').write_text('')
     assert [d.split('/')[-1] for d in pages.differences(root)] == ['api-a.qmd: not what the sources say', 'api-gone.qmd: no module of the package belongs to it']
+
+# -- the book on paper ----------------------------------------------------------------------------------
+
+def test_book(tmp_path):
+    "The story in the sidebar's order; no folded code, no link to a file that paper does not have"
+    book.write(tmp_path/'b')
+    made = yaml.safe_load((tmp_path/'b'/'_quarto.yml').read_text())
+    named = [c for part in made['book']['chapters'][1:] for c in part['chapters']]
+    story = [b.path.name for b in lint.notebooks(ROOT) if b.number is not None and b.number < lint.WORKSHOP]
+    assert sorted(named) == sorted(story) and named[0] == '00_start.ipynb' and named[-1] == '20_bridge.ipynb'
+    assert made['project']['type'] == 'book' and set(made['format']) == {'typst'}
+    for name in named:
+        cells = json.loads((tmp_path/'b'/name).read_text())['cells']
+        text = '\n'.join(''.join(c['source']) for c in cells)
+        assert header.LINKS not in text and 'code-fold: true' not in text and not book.LINK.search(text), name
+    assert 'https://diffusion-nbdev.github.io/diffusion_nbdev/theory.html#eq-theory-' in text + (tmp_path/'b'/'00b_ways_back.ipynb').read_text()
+
+
+def test_book_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(SystemExit, match='make pdf: Quarto is needed'): book.typesetter()
+    quarto = tmp_path/'quarto'
+    for version, tex, says in (('1.9.20', False, 'typst'), ('1.10.1', False, 'typst'), ('1.7.31', True, 'pdf')):
+        quarto.write_text(f'#!/bin/sh\necho {version}\n')
+        quarto.chmod(0o755)
+        if tex: (tmp_path/'lualatex').symlink_to(quarto)
+        assert book.typesetter() == says
+    (tmp_path/'lualatex').unlink()
+    with pytest.raises(SystemExit, match='make pdf: Quarto 1.7.31 needs a TeX'): book.typesetter()
 
 # -- headers of the chapters ----------------------------------------------------------------------------
 
