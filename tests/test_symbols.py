@@ -145,8 +145,13 @@ CALLED = {'00_start.ipynb': 'Start:', '03_unet.ipynb': '03b'}
 
 def named():
     "File -> (number, title) of numbered notebooks"
-    return {b.path.name: (CALLED.get(b.path.name) or re.match(r'\d+[a-z]*', b.stem)[0], b.cells[0].source.splitlines()[0].lstrip('# ').strip())
-            for b in lint.notebooks(ROOT) if b.number is not None}
+    out = {}
+    for b in lint.notebooks(ROOT):
+        if b.number is not None:
+            number = CALLED.get(b.path.name) or re.match(r'\d+[a-z]*', b.stem)[0]
+            title = b.cells[0].source.splitlines()[0].lstrip('# ').strip()
+            out[b.path.name] = number, title
+    return out
 
 
 def test_no_number_is_given_twice():
