@@ -109,7 +109,7 @@ def write(folder, form='typst', root=ROOT):
 
 
 def typesetter():
-    "`typst` or `pdf`: what can set a book here; SystemExit with one line if nothing can"
+    "`typst` or `pdf`: what can set a book here; one line and an end if nothing can"
     if not shutil.which('quarto'):
         sys.exit('make pdf: Quarto is needed and is not installed here: get version '
                  '1.9 or newer from https://quarto.org/docs/get-started/')
