@@ -63,7 +63,7 @@ def adamw(
         lr: learning rate
         warmup: steps until it is reached
         decay: 'cosine' or 'constant'
-        weight_decay: decoupled
+        weight_decay: how much weights shrink in a step, in units of lr
         fused: all weights in one operation?
     Returns: as Lightning takes it
     """
