@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
            'check_training', 'checked_batch', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint',
-           'end_finished', 'average_after', 'own_folder', 'fitting', 'objective_recipe', 'held_out_times', 'Evaluated',
-           'Trained', 'interruptible']
+           'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained',
+           'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
@@ -31,6 +31,7 @@ from .devices import (
     chosen_precision, compile_forward, pick_device, products)
 from .model import Model
 from .noise import SeededNoise
+from .recipes import objective_recipe
 
 # %% ../nbs/88_trainer.ipynb #fit-machine-rule
 # our names of precisions -> Lightning's
@@ -296,19 +297,6 @@ def fitting(own: list[L.Callback], given: dict) -> list[L.Callback]:
     if given.get('logger') is False: out += (LearningRateMonitor,)
     if given.get('enable_checkpointing') is False: out += (ModelCheckpoint,)
     return [c for c in own if not isinstance(c, out)]
-
-# %% ../nbs/88_trainer.ipynb #88-recipe
-def objective_recipe(objective: Callable) -> dict | str:
-    """How a config names an objective: checkpoints and weights files keep it
-
-    Arguments:
-        objective: an objective
-    Returns: class_path and init_args, or the path of a function
-    """
-    recipe = getattr(objective, 'recipe', None)
-    if recipe is not None: return recipe
-    maker = objective if hasattr(objective, '__qualname__') else type(objective)
-    return f'{maker.__module__}.{maker.__qualname__}'
 
 # %% ../nbs/88_trainer.ipynb #held-times
 # 2^32 (sqrt(5) - 1) / 2, rounded
