@@ -54,7 +54,7 @@ def to_onnx(net:nn.Module, args:tuple, card:str, path:Path):
             raise ValueError(f'{path}: needs the package {package}, which is not there')
     names = ['xt', 't', 'c'][:len(args)]
     free = {name: {0: torch.export.Dim('B')} for name in names}
-    program = torch.onnx.export(
+    program:Any = torch.onnx.export(
         net, args, input_names=names, output_names=['out'], dynamo=True,
         dynamic_shapes=tuple(free.values()), verbose=False)
     program.model.metadata_props['card'] = card
