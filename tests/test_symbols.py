@@ -63,6 +63,10 @@ RULES = {
     's is an earlier time, no std': (
         r'(?<![A-Za-z\\_{])s\^2', r'\mathrm{std}^2', [r'\mathcal N(0, s^2)', r's^2 I'], [r'\mathrm{noise}_s^2', r'\mathrm{signal}_{s}^2', r'x_s^2']),
     'the ratio is SNR': (r'\\mathrm\{snr\}', r'\mathrm{SNR}', [r'\mathrm{snr}_t'], [r'\mathrm{SNR}_t']),
+    'the angle is \\varphi': (r'\\phi(?![a-z])', r'\varphi', [r'\phi_t', r'\cos\phi'], [r'\varphi_t', r'\Phi^{-1}']),
+    'the score is a gradient of log q': (
+        r'\\nabla(?:_\{?\w+\}?)?\s*\\log\s*p|\\nabla_', r'\nabla \log q(x_t)',
+        [r'\nabla \log p_t(x)', r'\nabla_{x_t} \log q(x_t)'], [r'\nabla \log q(x_t \mid c)', r'\nabla q / q']),
     'the noise is \\epsilon': (r'\\varepsilon', r'\epsilon', [r'\hat\varepsilon'], [r'\hat\epsilon']),
 }
 
@@ -114,7 +118,7 @@ def test_letters_have_one_meaning():
 def glossary(): return next(b for b in lint.notebooks(ROOT) if b.stem == 'glossary')
 
 
-@pytest.mark.parametrize('word', ['ELBO', 'score function', 'Langevin', 'reparameterisation', 'sinusoidal', 'why does DDIM explode'])
+@pytest.mark.parametrize('word', ['ELBO', 'score function', 'Langevin', 'autoguidance', 'Runge-Kutta', 'reparameterisation', 'sinusoidal', 'why does DDIM explode'])
 def test_other_words_lead_to_a_chapter(word):
     "The site's search finds them: a row of the glossary says where"
     rows = [l for c in glossary().prose for l in c.source.splitlines() if l.startswith('|') and word in l]
@@ -124,7 +128,35 @@ def test_other_words_lead_to_a_chapter(word):
 def test_letters_of_the_glossary_are_there():
     text = '\n'.join(c.source for c in glossary().prose)
     for s in (r'| $\lambda_t$ | `lam` |', r'| $k_x$, $k_\epsilon$ | `kx`, `keps` |', r'| $r$ | `r` |', r'| $u$ | `u` |', r'| $k$ | `k` |',
-              r'| $\mathrm{std}$ | `std` |', r'| $\sigma$ | `sigma` |', r'| $s$ | `s` |'): assert s in text, s
+              r'| $\mathrm{std}$ | `std` |', r'| $\sigma$ | `sigma` |', r'| $s$ | `s` |', r'| $\varphi_t$ | `phi` |', r'| $h$ | `h` |'): assert s in text, s
+
+
+def table(heading):
+    "Rows of a table of the glossary, as lists of cells"
+    lines = next(c.source for c in glossary().prose if c.source.startswith(f'## {heading}')).splitlines()
+    return [[x.strip() for x in re.split(r'(?<!\\)\|', l)[1:-1]] for l in lines if l.startswith('| ')][1:]
+
+
+def linked(text):
+    "The notebooks that a text links to"
+    books = {b.path.name: b for b in lint.notebooks(ROOT)}
+    return [books[f] for f in re.findall(r'\]\((\w+\.ipynb)', text)]
+
+
+@pytest.mark.parametrize('row', table('Words'), ids=lambda row: row[0])
+def test_words_are_used_where_the_glossary_says(row):
+    for book in linked(row[2]):
+        text = '\n'.join(c.source for c in book.cells).lower()
+        assert any(word in text for word in row[0].lower().split(', ')), f'{row[0]} is not in {book.name}'
+
+
+@pytest.mark.parametrize('row', table('Letters of one chapter'), ids=lambda row: row[0])
+def test_letters_are_used_where_the_glossary_says(row):
+    letters = [x.strip('$ ') for x in row[0].split(',')]
+    for book in linked(row[1]):
+        maths = '\n'.join(f for c in book.cells for f in math_of(c))
+        found = [x for x in letters if re.search(re.escape(x) + '(?![a-z])' if '\\' in x else r'(?<![A-Za-z\\])' + x + '(?![A-Za-z])', maths)]
+        assert found, f'{row[0]} is not in {book.name}'
 
 
 # -- one name for a chapter ------------------------------------------------------------------------------
@@ -139,10 +171,24 @@ def sidebar(contents):
     return out
 
 
+# where a file's number is that of another chapter
+CALLED = {'00_start.ipynb': 'Start:', '03_unet.ipynb': '03b'}
+
+
 def named():
     "File -> (number, title) of numbered notebooks"
-    return {b.path.name: (re.match(r'\d+[a-z]*', b.stem)[0], b.cells[0].source.splitlines()[0].lstrip('# ').strip())
-            for b in lint.notebooks(ROOT) if b.number is not None}
+    out = {}
+    for b in lint.notebooks(ROOT):
+        if b.number is not None:
+            number = CALLED.get(b.path.name) or re.match(r'\d+[a-z]*', b.stem)[0]
+            title = b.cells[0].source.splitlines()[0].lstrip('# ').strip()
+            out[b.path.name] = number, title
+    return out
+
+
+def test_no_number_is_given_twice():
+    numbers = [n for n, _ in named().values()]
+    assert len(set(numbers)) == len(numbers) > 50
 
 
 def test_sidebar_has_number_and_title():
@@ -156,13 +202,13 @@ def test_home_page_names_every_notebook():
     text = '\n'.join(c.source for b in lint.notebooks(ROOT) if b.stem == 'index' for c in b.prose)
     lost = []
     for f, (n, title) in named().items():
-        story = lint.WORKSHOP > int(re.match(r'\d+', n)[0]) or f == '91_cli.ipynb'
-        if not re.search(rf'\| {n} \| \[{re.escape(title)}\]\({f}\) \|' if story else rf'\b{n} \[[^\]]+\]\({f}\)', text): lost.append(f'{n} {title} ({f})')
+        story = lint.WORKSHOP > int(f[:2]) or f == '91_cli.ipynb'
+        if not re.search(rf'\| {n.rstrip(":")} \| \[{re.escape(title)}\]\({f}\) \|' if story else rf'\b{n} \[[^\]]+\]\({f}\)', text): lost.append(f'{n} {title} ({f})')
     assert not lost, f'the tables of nbs/index.ipynb lack {lost}'
 
 
 def test_workshop_is_outside_the_story():
     contents = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
     story = [f for s in contents if 'section' in s for f in s['contents'] if isinstance(f, dict) and 'href' in f]
-    assert all(int(e['text'][:2]) < lint.WORKSHOP or e['href'] == '91_cli.ipynb' for e in story)
-    assert len(story) == sum(int(n[:2]) < lint.WORKSHOP for n, _ in named().values()) + 1
+    assert all(int(e['href'][:2]) < lint.WORKSHOP or e['href'] == '91_cli.ipynb' for e in story)
+    assert len(story) == sum(int(f[:2]) < lint.WORKSHOP for f in named()) + 1
