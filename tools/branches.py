@@ -336,7 +336,7 @@ def grown(jobs, child, n, what):
             os.waitpid(pid, 0)
 
 def branched(todo, path, base, child, run, late, through=None):
-    """(function, mutant, cell that fails) for each; '' if none, None if it is not known.
+    """(function, mutant, cell that fails) for each; '' if none, None if not known.
 
     `run(root, name)` runs a notebook: the mutants' own, or another one that they shall
     go `through`. No mutant starts after the time `late`."""
@@ -380,8 +380,9 @@ def trunk_of(said, out, name):
     out.seek(0)
     text = out.read().decode(errors='replace').splitlines()
     print('\n'.join(text[-25:]), file=sys.stderr)
-    where = m.get('failed', 'no end')
-    raise UnchangedFails(f'{name}, {f"cell {where}" if isinstance(where, int) else where}')
+    where = m.get('failed', 'it has no end')
+    if isinstance(where, int): where = f'{name}, cell {where}'
+    raise UnchangedFails(where)
 
 def order(jobs, cells):
     "First those that start first."
