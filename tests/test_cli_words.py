@@ -118,7 +118,8 @@ def test_which_errors_are_expected():
 
 
 @pytest.mark.parametrize('text, kind, value', [
-    ('0.5', 'float', 0.5), ('3', 'int', 3), ('TRUE', 'bool', True), ('false', 'bool', False)])
+    ('0.5', 'float', 0.5), ('3', 'int', 3), ('TRUE', 'bool', True),
+    ('false', 'bool', False)])
 def test_kinds(text, kind, value):
     found = options.KINDS[kind](text)
     assert found == value and type(found) is type(value)

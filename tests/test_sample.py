@@ -114,7 +114,8 @@ def test_timed():
 
 
 def test_samples_as_a_table(tmp_path):
-    assert csv_text(torch.tensor([[0.5, 1.]]), torch.tensor([3])) == 'x0,x1,c\n0.5,1,3\n'
+    x, c = torch.tensor([[0.5, 1.]]), torch.tensor([3])
+    assert csv_text(x, c) == 'x0,x1,c\n0.5,1,3\n'
     out = tmp_path/'a.csv'
     line = f'sample swissroll --n 3 --steps 2 --out {out} --quiet --device cpu'
     sample(make_parser('sample').parse_args(line.split()))

@@ -169,3 +169,47 @@ def test_the_share_of_a_training():
             state=NS(fn=fn), estimated_stepping_batches=steps, global_step=2))
     assert share_done(None) == at('validate') == 1.
     assert at() == 0.25 and at(steps=0) == 2 and at(steps=math.inf) is None
+
+
+def test_an_exception_puts_settings_back():
+    computing, done = Computing(), []
+    computing.set.callback(done.append, 1)
+    computing.on_exception(None, None, None)
+    assert done == [1]
+
+
+def test_losses_are_told_to_the_bar_and_to_all_processes(monkeypatch):
+    told, lit = [], Counted()
+    lit.log = lambda name, value, **k: told.append((name, float(value), k))
+    lit._mean = lambda: torch.tensor(0.5)
+    lit.on_validation_epoch_end()
+    lit.on_test_epoch_end()
+    both = dict(prog_bar=True, sync_dist=True)
+    assert told == [('val_loss', 0.5, both), ('test_loss', 0.5, both)]
+    monkeypatch.setattr('diffusion_nbdev.trainer.logs_now', lambda trainer: True)
+    module = NS(trainer=None, log=lit.log)
+    assert Trained._told(module, torch.tensor(2., requires_grad=True), 7).requires_grad
+    assert told[2:] == [('train_loss', 2., dict(prog_bar=True, batch_size=7))]
+    assert not module._last_loss.requires_grad
+
+
+def test_the_mean_over_two_processes():
+    lit, device = Counted(), torch.device('cpu')
+    reduce = lambda both, reduce_op: both + torch.tensor([9., 1.]).double()
+    lit._trainer = NS(world_size=2, strategy=NS(reduce=reduce))
+    lit._sums, lit._seen = [torch.tensor(1.), torch.tensor(2.)], 3
+    assert lit.device == device and lit._mean() == (1 + 2 + 9) / (3 + 1)
+
+
+def test_scaled_gradients():
+    for scaler, yes in ('a scaler', True), (None, False):
+        assert Trained._scaled(NS(trainer=NS(precision_plugin=NS(scaler=scaler)))) is yes
+    assert not Trained._scaled(NS(trainer=NS(precision_plugin=NS())))
+
+
+def test_lightning_has_them_clipped():
+    net = nn.Linear(2, 1, bias=False)
+    net.weight.grad = torch.tensor([[3., 4.]])
+    lit = NS(model=NS(net=net))
+    Trained.configure_gradient_clipping(lit, None, 3.5, 'value')
+    assert net.weight.grad.tolist() == [[3., 3.5]]

@@ -3,7 +3,7 @@
     python tools/mutate.py                    all functions without a fresh score
     python tools/mutate.py schedules ddim     those of some modules
     python tools/mutate.py ddim --survivors   also what survived so far
-    python tools/mutate.py ddim --quick       without long files of tests: a low score
+    python tools/mutate.py ddim --quick       by the quickest tests alone: a low score
     python tools/mutate.py ddim --list        show the faults, run nothing
 
 Each mutant of `tools/mutants.py` goes into a private copy of the project, both into the
@@ -36,7 +36,8 @@ MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
 # Notebooks beside a module's own: module, or the package that it is in -> their names.
 BOOKS = dict(cli=['91_cli'])
-# Those that start so many processes that they take a minute: `--quick` leaves them out.
+# Those that start so many processes that they take a minute: `--quick` leaves them out,
+# and notebooks beside a module's own.
 LONG = {'test_cli', 'test_faults', 'test_devices'}
 
 # -- one mutant ------------------------------------------------------------------------
@@ -156,7 +157,8 @@ def judged(todo, path, base, module, late, lived=(), quick=False):
     The notebook comes first, and then the files of tests; but these come first for
     mutants that have `lived` so far, as they are what changes most then."""
     limits, tests = {}, tests_of(module, base)
-    if quick: tests = [t for t in tests if Path(t).stem not in LONG]
+    others = books_of(module, base)
+    if quick: tests, others = [t for t in tests if Path(t).stem not in LONG], []
     def tried(f, m, names):
         if not names: return ''
         bad = '' if limits.keys() >= {*names} else attempt(base, names, limits)
@@ -172,7 +174,7 @@ def judged(todo, path, base, module, late, lived=(), quick=False):
         else: rest.append((f, m))
     for book in sorted({f.segment.book for f, _ in rest}):
         left = [(f, m) for f, m in rest if f.segment.book == book]
-        for way in [book, *books_of(module, base)]:
+        for way in [book, *others]:
             run = branches.branched(left, path, base, child, fails, late, way)
             left = []
             with contextlib.closing(run):
@@ -322,7 +324,7 @@ def main(argv=None):
     p.add_argument('--seed', type=int, default=0, help='another choice of mutants')
     p.add_argument('--minutes', type=float, default=25., help='at most, for a module')
     p.add_argument('--survivors', action='store_true', help='try survivors again')
-    p.add_argument('--quick', action='store_true', help='leave out long files of tests')
+    p.add_argument('--quick', action='store_true', help='own notebook and short tests')
     p.add_argument('--list', action='store_true', help='show the mutants, run nothing')
     a = p.parse_args(argv)
     choice, there = dict(n=a.mutants, seed=a.seed), modules(ROOT)
