@@ -75,7 +75,8 @@ def test_which_runs():
     assert asked_runs(NS(sampler=None, steps=None, sweep=False)) == [('ddim', None)]
     both = asked_runs(NS(sampler='ddim,ddpm', steps='5,7', sweep=False))
     assert both == [('ddim', 5), ('ddim', 7), ('ddpm', 5), ('ddpm', 7)]
-    assert len(asked_runs(NS(sampler=None, steps=None, sweep=True))) == 4 * len(samplers())
+    every = asked_runs(NS(sampler=None, steps=None, sweep=True))
+    assert len(every) == 4 * len(samplers())
 
 
 def test_one_run():
@@ -94,7 +95,8 @@ def test_one_run():
 def test_what_is_recorded():
     table = dict(ddim=dict(steps=20), ddpm=dict(steps=None))
     args = NS(weights='w', guide=None, table=table)
-    assert setting(args, 'real', 'ddim', None, dict(times=swissroll, eta=1), 100) == dict(
+    options = dict(times=swissroll, eta=1)
+    assert setting(args, 'real', 'ddim', None, options, 100) == dict(
         weights='w', data='real', sampler='ddim', steps=20, grid='swissroll', eta=1)
     args.guide = 'weak'
     assert setting(args, 'real', 'ddpm', None, {}, 100) == dict(

@@ -203,7 +203,8 @@ def test_the_mean_over_two_processes():
 
 def test_scaled_gradients():
     for scaler, yes in ('a scaler', True), (None, False):
-        assert Trained._scaled(NS(trainer=NS(precision_plugin=NS(scaler=scaler)))) is yes
+        plugin = NS(scaler=scaler)
+        assert Trained._scaled(NS(trainer=NS(precision_plugin=plugin))) is yes
     assert not Trained._scaled(NS(trainer=NS(precision_plugin=NS())))
 
 
