@@ -60,7 +60,8 @@ def test_where_everything_is(capsys):
         'The run: run/1 (tensorboard --logdir run)', '7 s']
 
 
-@pytest.mark.parametrize('epochs, typed', [(None, []), (3, ['--trainer.max_epochs', '3'])])
+@pytest.mark.parametrize('epochs, typed', [
+    (None, []), (3, ['--trainer.max_epochs', '3'])])
 def test_a_training_of_so_many_epochs(monkeypatch, epochs, typed):
     seen = []
     def experiment(command, argv, name):
