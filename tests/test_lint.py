@@ -140,6 +140,7 @@ BAD = [
      '26 cells of code are in sight'),
     ('chapter size', [*[md('Words.')] * 19, md('![a](b.png)')],
      'the first picture is cell 21 of 21'),
+    ('in sight', [py('#| hide\nx = 1'), py('y = x')], '`x` comes from cell 2'),
     ('chapter end', [md('[next](04_a.ipynb)')], 'no folded solution'),
     ('chapter end', [md('::: {.callout-tip collapse="true" title="Solution"}\n'
                         'It is.\n:::')], 'no link to the next'),
@@ -172,6 +173,8 @@ GOOD = [
         'see [it](#a-heading-code), [out](https://example.com/#x) and a@b.org, '
         '`@sampler`, ![alt](references.bib)'), md('### B')],
     [py('#| hide\nplot()', picture())],
+    [py('x = 1'), py('#| hide\nx, y = 2, 3'),
+     py('z = x\ndef f(y):\n    return [y for z in y]')],
 ]
 
 @pytest.mark.parametrize('cells', GOOD)
