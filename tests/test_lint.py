@@ -255,6 +255,18 @@ def test_settings_are_read_once_a_rule(tmp_path, monkeypatch):
               ['declared', 'import order'])
     assert len(calls) == 2
 
+def test_columns_of_code_in_no_notebook(tmp_path):
+    "88 columns pass in tools, benchmarks and tests, 89 do not; other folders are free."
+    root = project(tmp_path, {'04_a': [TITLE]})
+    files = 'benchmarks/b.py elsewhere/a.py tests/user/c.py tools/a.py'.split()
+    for f in files:
+        (root/f).parent.mkdir(parents=True)
+        (root/f).write_text('\n'.join(['x = 1', '#' * 88, '#' * 89]) + '\n')
+    found = [str(f).partition(' columns, ')[0]
+             for f in lint.lint(root, ['columns'])['columns']]
+    assert sorted(found) == [f'{f}: columns: line 3: 89'
+                             for f in files if not f.startswith('elsewhere')]
+
 @pytest.mark.parametrize('first', [md('# A title'),
                                    md('# A title\n\n> One.\n\nMore prose.'),
                                    md('Prose.'), py('x = 1')])

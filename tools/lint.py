@@ -16,9 +16,11 @@ MAX_BYTES = 500_000
 # An exported cell, the share of exported cells that may be longer than SHORT lines, a
 # module: lines of code.
 MAX_LINES, SHORT, LONG_SHARE, MAX_MODULE = 25, 15, 0.1, 350
-# Columns of code; what is not exported may have a few lines that are wider, none of
-# them very wide.
+# Columns of code; cells that are not exported may have a few lines that are wider, none
+# of them very wide.
 WIDTH, WIDE_SHARE, MAX_WIDTH = 88, 0.02, 120
+# Code that is in no notebook.
+FOLDERS = ('tools', 'benchmarks', 'tests')
 
 # -- notebooks as the rules see them ---------------------------------------------------
 
@@ -335,8 +337,13 @@ def printed(c):
 
 @rule('columns')
 def _columns(books, root):
-    """Code fits the page: 88 columns where it is exported, nearly always elsewhere, and
-    in what it prints."""
+    """Code fits the page: 88 columns where it is exported and in tools, benchmarks and
+    tests; nearly always in other cells, and in what they print."""
+    for path in (p for folder in FOLDERS for p in sorted((root/folder).rglob('*.py'))):
+        for n, l in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+            if len(l) > WIDTH:
+                yield (path.relative_to(root).as_posix(), None,
+                       f'line {n}: {len(l)} columns, at most {WIDTH}: {brief(l)}')
     for b in books:
         lines = wide = 0
         for c in b.code:
