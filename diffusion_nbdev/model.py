@@ -37,16 +37,16 @@ class Units:
         shape: of one sample, for instance [2] or [1, 28, 28]
         mean: subtracted; a number, or one for each coordinate
         std: then divided by
-        clip: no data lies beyond this, in the model's units
+        clip: no data lie beyond this, in the model's units
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
     """
-    shape: list[int]         # of one sample, for instance [2] or [1, 28, 28]
+    shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
-    std: float | list[float] = 1. # then divided by
-    clip: float | None = None # no data lies beyond this, in the model's units
-    n_classes: int = 0       # labels run from 0 to n_classes - 1; 0 for no labels
-    name: str = ''           # of the data set
+    std: float | list[float] = 1.  # then divided by
+    clip: float | None = None      # no data lie beyond this, in the model's units
+    n_classes: int = 0             # labels run from 0 to n_classes - 1; 0 for no labels
+    name: str = ''                 # of the data set
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -59,6 +59,7 @@ class Units:
 
     def to_data(self, x:Tensor) -> Tensor:
         "What the net sees, as data"
+        # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         return x * along(self.std, x) + along(self.mean, x)
 
@@ -101,6 +102,8 @@ def first_states(
     return diffuse(sched, model.data.to_model(x).to(z), start, z)
 
 # %% ../nbs/07_model.ipynb #90737f41
+#| code-fold: true
+#| code-summary: "What a model refuses"
 def checked_parts(
     net: nn.Module, sched: Schedule, pred: str, data: Units | None,
 ) -> Units:

@@ -31,8 +31,8 @@ from .model import Model, load
 from .recipes import build, recorded
 from .resume import Place
 from .trainer import (
-    Computing, Trained, check_data, end_finished, fitting, interruptible,
-    move_towards, trainer_options, weights_for_checkpoint)
+    Computing, Trained, check_data, end_finished, fitting, interruptible, move_towards,
+    trainer_options, weights_for_checkpoint)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -63,7 +63,7 @@ def adamw(
         lr: learning rate
         warmup: steps until it is reached
         decay: 'cosine' or 'constant'
-        weight_decay: decoupled
+        weight_decay: how much weights shrink in a step, in units of lr
         fused: all weights in one operation?
     Returns: as Lightning takes it
     """
@@ -197,6 +197,8 @@ class Simple:
             t=t, eps=eps, reduce=False, **guidance)
 
 # %% ../nbs/08_training.ipynb #guided-weaker
+#| code-fold: true
+#| code-summary: "The weaker net, or an error if there is none"
 def weaker_net(
     guide: str | None, w: float, model: Model, drop_class: float,
 ) -> nn.Module | None:
@@ -263,6 +265,8 @@ class TrainedGuidance(Simple):
         return super().__call__(model, x0, c, t, eps, w=self.now, guide=guide)
 
 # %% ../nbs/08_training.ipynb #fit-call
+#| code-fold: true
+#| code-summary: "What every training gets"
 def default_callbacks(
     ema: float | None = 0.999, pictures: int = 10, checkpoint_steps: int = 0,
     skip_bad_steps: int = 0, compile: bool = False,

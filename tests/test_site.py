@@ -3,9 +3,10 @@ import json, re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
-import header, lint, mathfont, pages
+import book, header, lint, mathfont, pages
 from test_lint import END, TITLE, md, project, py
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,8 +89,25 @@ def test_pictures():
     film, card, icon = (Image.open(NBS/'images'/n)
                         for n in ('noise-to-data.gif', 'preview.png', 'favicon.png'))
     assert film.n_frames > 20
-    assert (NBS/'images'/'noise-to-data.gif').stat().st_size < 1_000_000
+    assert (NBS/'images'/'noise-to-data.gif').stat().st_size < 400_000
     assert card.size == (1200, 630) and icon.size[0] == icon.size[1] >= 32
+
+def weight(book):
+    "About how many bytes a page has of its own: its text as HTML, and its pictures"
+    shown = [c.source for c in book.prose]
+    shown += [c.source for c in book.code if lint.shown(c)]
+    data = [o.get('data', {}) for c in book.code for o in c.outputs]
+    stored = [v for d in data for k, v in d.items() if k.startswith('image/')]
+    names = [re.findall(r'\]\((images/[^)]+)\)', c.source) for c in book.prose]
+    linked = [(NBS/name).stat().st_size for found in names for name in found]
+    # text grows less than sixfold on its way to MathML and coloured code; the sidebar
+    text = 6 * sum(len(s.encode()) for s in shown) + 45_000
+    return text + sum(len(v) * 3 // 4 for v in stored) + sum(linked)
+
+
+def test_pages_are_light():
+    heavy = {b.name: weight(b) for b in lint.notebooks(ROOT) if weight(b) > 700_000}
+    assert not heavy, f'over 700 KB: fewer colours, or two pages: {heavy}'
 
 # -- pages that tools write ------------------------------------------------------------
 
@@ -173,6 +191,44 @@ def test_reference(tmp_path):
     assert [d.split('/')[-1] for d in pages.differences(root)] == [
         'api-a.qmd: not what the sources say',
         'api-gone.qmd: no module of the package belongs to it']
+
+# -- the book on paper -----------------------------------------------------------------
+
+def test_book(tmp_path):
+    "The story in the sidebar's order; no folded code, no link that paper does not have"
+    made = tmp_path/'b'
+    book.write(made)
+    config = yaml.safe_load((made/'_quarto.yml').read_text())
+    assert config['project']['type'] == 'book' and set(config['format']) == {'typst'}
+    named = [c for part in config['book']['chapters'][1:] for c in part['chapters']]
+    numbered = [b for b in lint.notebooks(ROOT) if b.number is not None]
+    story = [b.path.name for b in numbered if b.number < lint.WORKSHOP]
+    assert sorted(named) == sorted(story)
+    assert (named[0], named[-1]) == ('00_start.ipynb', '20_bridge.ipynb')
+    texts = {}
+    for name in named:
+        cells = json.loads((made/name).read_text())['cells']
+        texts[name] = text = '\n'.join(''.join(c['source']) for c in cells)
+        assert header.LINKS not in text and not book.LINK.search(text), name
+        assert 'code-fold: true' not in text, name
+    there = 'https://diffusion-nbdev.github.io/diffusion_nbdev/theory.html#eq-theory-'
+    assert there in texts['00b_ways_back.ipynb']
+
+
+def test_book_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(SystemExit, match='make pdf: Quarto is needed'):
+        book.typesetter()
+    quarto, tex = tmp_path/'quarto', tmp_path/'lualatex'
+    def answers(version):
+        quarto.write_text(f'#!/bin/sh\necho {version}\n')
+        quarto.chmod(0o755)
+        return book.typesetter()
+    assert answers('1.9.20') == answers('1.10.1') == 'typst'
+    with pytest.raises(SystemExit, match='make pdf: Quarto 1.7.31 needs a TeX'):
+        answers('1.7.31')
+    tex.symlink_to(quarto)
+    assert answers('1.7.31') == 'pdf'
 
 # -- headers of the chapters -----------------------------------------------------------
 

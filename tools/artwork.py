@@ -29,7 +29,7 @@ IMAGES = ROOT/'nbs'/'images'
 # the site's colours: nbs/light.scss, nbs/styles.css
 PAPER, INK, MUTED = '#ffffff', '#24282c', '#596168'
 # the digits' weights, their guidance, shades of grey
-DIGITS, W, SHADES = 'mnist_cond', 0.5, 8
+DIGITS, W, SHADES = 'mnist_cond', 0.5, 6
 # drawn this many times larger, then reduced: smooth edges
 FINE = 3
 
@@ -70,7 +70,7 @@ def tiles(x, side):
     g = Image.fromarray(image_grid(x, pad=2).numpy())
     return g.resize((side, side), Image.NEAREST)
 
-def animation(path, side=300, frames=28, hold=25):
+def animation(path, side=280, frames=24, hold=25):
     "Noise becoming a Swiss roll, and digits: one panel for each, side by side."
     roll = states('swissroll', 1200, frames - 1)
     fill = colours(roll[-1])
@@ -87,7 +87,7 @@ def animation(path, side=300, frames=28, hold=25):
     palette = Image.new('RGB', (width, side * 3))
     for k, i in enumerate((0, len(film) // 2, -1)):
         palette.paste(film[i], (0, k * side))
-    palette = palette.quantize(48, method=Image.Quantize.MEDIANCUT,
+    palette = palette.quantize(24, method=Image.Quantize.MEDIANCUT,
                                dither=Image.Dither.NONE)
     table = palette.getpalette()
     palest = max(range(0, len(table), 3), key=lambda k: sum(table[k:k + 3]))
@@ -96,7 +96,7 @@ def animation(path, side=300, frames=28, hold=25):
     palette = Image.new('P', (1, 1))
     palette.putpalette(table)
     film = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in film]
-    times = [700] + [85] * (len(film) - 2) + [hold * 100]
+    times = [700] + [100] * (len(film) - 2) + [hold * 100]
     film[0].save(path, save_all=True, append_images=film[1:], duration=times, loop=0,
                  optimize=True, disposal=1)
 
@@ -141,6 +141,6 @@ if __name__ == '__main__':
         draw(IMAGES/name)
         kb = (IMAGES/name).stat().st_size / 1000
         print(f'{(IMAGES/name).relative_to(ROOT)}: {kb:.0f} KB')
-        if kb >= 1000:
-            sys.exit(f'{name}: {kb:.0f} KB, must be under 1000: fewer frames, '
+        if kb >= 400:
+            sys.exit(f'{name}: {kb:.0f} KB, must be under 400: fewer frames, '
                      'digits or shades')
