@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .cards import built, filled, save_model, units_of
+from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
@@ -23,8 +23,10 @@ from .files import find_weights, read_weights
 from .generating import (
     along, check_classes, check_units, drawing, guide_net, of_kind, plain_net,
     registered, resolved, sample_count, step_options)
+from .export import export_model
 from .guidance import denoiser
 from .noise import SeededNoise
+from .recipes import plain
 from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
 
@@ -50,8 +52,9 @@ class Units:
 
     def __post_init__(self):
         "ValueError for what units cannot be"
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         check_units(self)
-        object.__setattr__(self, 'shape', list(self.shape))
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
@@ -241,13 +244,21 @@ class Model(nn.Module):
             facts: what else the card shall say: training, metrics, ...
         Returns: the same path
         """
-        self.card = save_model(self, path, half, **facts)
-        return Path(path)
+        return save_model(self, path, half, **facts)
+
+    def export(self, path: str | Path) -> dict:
+        """Write the net for programs without this package, for any number of samples
+
+        Arguments:
+            path: ends in .onnx, .pt2 (torch.export) or .pt (TorchScript)
+        Returns: what a sampler needs besides the net; the file holds it too
+        """
+        return export_model(self, path)
 
 # %% ../nbs/07_model.ipynb #model-from-card
 def from_card(
     tensors: dict[str, Tensor], card: dict, path: str | Path = 'weights',
-    trust: bool = False,
+    trust: bool = False, net: nn.Module | None = None,
 ) -> Model:
     """The model that a card describes, with these weights
 
@@ -256,21 +267,30 @@ def from_card(
         card: as `Model.save` writes it
         path: for messages
         trust: let the card name any class that can be imported?
+        net: in place of the one that the card describes
     """
     units = units_of(card, Units, path)
-    net, sched = built(card, tensors, Schedule, path, trust)
+    net, sched = built(card, tensors, Schedule, path, trust, net)
     net = filled(net, tensors, card, path)
     model = Model(net, sched, card['pred'], units).eval()
     model.card = card
     return model
 
-def load(name: str | Path, trust: bool = False) -> Model:
+def load(
+    name: str | Path, trust: bool = False, net: nn.Module | None = None,
+    n_classes: int | None = None,
+) -> Model:
     """A model from its weights file; nothing in the file is executed
 
     Arguments:
         name: a shipped name, a safetensors file, or a run's folder
         trust: let the file's card name any class that can be imported?
+        net: gets the weights, in place of the net of the card
+        n_classes: for training on: as many classes, none of them learnt
     Returns: in evaluation mode, on the CPU
     """
     path = find_weights(name)
-    return from_card(*read_weights(path), path, trust)
+    tensors, card = read_weights(path)
+    if n_classes is not None:
+        tensors, card = other_classes(tensors, card, n_classes, trust)
+    return from_card(tensors, card, path, trust, net)
