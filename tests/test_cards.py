@@ -26,5 +26,6 @@ def test_a_card_names_only_what_is_trusted():
     strange = {**card, 'sched': dict(class_path='collections.OrderedDict')}
     with pytest.raises(ValueError, match='can be built: class_path .* refused unless'):
         built(strange, tensors, Schedule, 'a.safetensors')
+    lacking = {k: v for k, v in card.items() if k != 'sched'}
     with pytest.raises(ValueError, match="can be built: KeyError: 'sched'"):
-        built({k: v for k, v in card.items() if k != 'sched'}, tensors, Schedule, 'a.safetensors')
+        built(lacking, tensors, Schedule, 'a.safetensors')

@@ -12,7 +12,8 @@ def test_a_long_reason_is_cut():
 
 def test_parts_of_the_digits():
     parts = rows_of('digits', Path('nowhere'), 0.2, 3)
-    assert {k: len(x) for k, (x, _) in parts.items()} == dict(val=359, test=359, train=1079)
+    sizes = {k: len(x) for k, (x, _) in parts.items()}
+    assert sizes == dict(val=359, test=359, train=1079)
 
 
 def test_only_pictures_that_are_to_be_turned_are_turned():

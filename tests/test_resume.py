@@ -3,7 +3,8 @@ from types import SimpleNamespace as NS
 
 import pytest
 
-from diffusion_nbdev.resume import Place, begin_epoch, set_batches, set_epochs, skip_batches
+from diffusion_nbdev.resume import (
+    Place, begin_epoch, set_batches, set_epochs, skip_batches)
 
 
 def counts(): return NS(ready=9, started=9, processed=9, completed=9)
@@ -24,7 +25,8 @@ def test_batches(done, last):
     progress = NS(total=counts(), current=counts(), is_last_batch=None)
     progress.total.ready = progress.total.started = 10
     set_batches(NS(batch_progress=progress), done, 8)
-    assert values(progress.total) == (9,) * 4 and values(progress.current) == (done,) * 4
+    assert values(progress.total) == (9,) * 4
+    assert values(progress.current) == (done,) * 4
     assert progress.is_last_batch is last
 
 

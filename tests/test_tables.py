@@ -8,7 +8,8 @@ from torch.testing import assert_close
 import far
 from diffusion_nbdev.tables import checked_table, float64, moved, table_on
 
-needs_far = pytest.mark.skipif(not far.AVAILABLE, reason='this torch has no hook for it')
+needs_far = pytest.mark.skipif(
+    not far.AVAILABLE, reason='this torch has no hook for it')
 
 
 def test_a_table_is_a_copy():
