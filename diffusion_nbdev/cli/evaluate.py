@@ -17,9 +17,9 @@ from .. import __version__
 from .catalogue import samplers
 from .judge import own_judge
 from .options import sampler_options, say
-from .real import Real, config_beside, config_rows, named_rows
-from .sample import (
-    asked_classes, drawing, knows_classes, open_model)
+from .real import (
+    Real, config_beside, config_rows, labels_for, named_rows)
+from .sample import drawing, knows_classes, open_model
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5
 REAL = dict(swissroll='swissroll:swissroll') # name of the units -> module:function
@@ -83,7 +83,7 @@ def point_judge(args, model, draw: Callable) -> tuple[Callable, str]:
 
     def judge(generate):
         def points(n, seed):
-            return generate(n, seed, asked_classes(args.c, model.n_classes, n))
+            return generate(n, seed, labels_for(args.c, model, n))
         if not floor:
             floor.append(floor_of(metric, draw, n, args.pairs, args.seed))
         return score_points(points, draw, n, metric, args.seeds, args.pairs, args.seed,
@@ -106,7 +106,7 @@ def rows_asked(args, model, real: Real) -> tuple[Real, int]:
     Returns: those of the classes that are asked for; how many on each side
     """
     if real.c is not None and model.n_classes and args.c is not None:
-        labels = asked_classes(args.c, model.n_classes, 1000)
+        labels = labels_for(args.c, model, 1000)
         real = real.only(set(labels.tolist()))
     most = real.most
     n = args.n or min(2000 if len(model.data.shape) == 3 else 10_000, most)
@@ -196,7 +196,7 @@ def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
         found = []
         def samples(n, k):
             y, c = rows(k + 2 * args.pairs)
-            asked = c if own else asked_classes(args.c, model.n_classes, n)
+            asked = c if own else labels_for(args.c, model, n)
             found.append((generate(n, k, asked), y, c, c))
             return scale(found[-1][0])
         score = score_points(samples, draw, n, metric, args.seeds, args.pairs,
@@ -252,7 +252,7 @@ def digit_judge(args, model) -> tuple[Callable, str]:
     from diffusion_nbdev.judge import score_images
     n = asked_images(args, 10_000)
     everything = 'all' if model.n_classes else None
-    c = asked_classes(args.c or everything, model.n_classes, n)
+    c = labels_for(args.c or everything, model, n)
 
     def judge(generate):
         return score_images(generate(n, args.seed, c).clamp(0, 1), c, seed=args.seed)
@@ -311,8 +311,8 @@ def judged(
     def generate(n, seed, c):
         return draw(sampler, n=steps, num=n, c=c, seed=seed, **options)
     start = time.perf_counter()
-    first = args.c or ('0' if model.n_classes else None)
-    generate(1, args.seed, asked_classes(first, model.n_classes, 1))
+    first = args.c or ('all' if model.n_classes else None)
+    generate(1, args.seed, labels_for(first, model, 1))
     score = judge(generate)
     seconds = round(time.perf_counter() - start, 2)
     return dict(calls=model.calls, **score, seconds=seconds)

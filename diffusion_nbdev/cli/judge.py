@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .fit import CONFIG, calm
-from .real import data_of, loaded
-from .sample import asked_classes, progress
+from .real import data_of, labels_for, loaded
+from .sample import progress
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-data
 def picture_data(args):
@@ -61,7 +61,7 @@ def picture_parts(data, said: str) -> tuple[dict, list[str]]:
     """
     import torch
     from diffusion_nbdev.classifier import quarter_turns
-    parts, classes = {}, list(getattr(data, 'classes', []))
+    parts, classes = {}, list(data.units.classes)
     for part in ('training', 'validation', 'test'):
         rows = loaded(data, part, data.units)
         if not rows: raise ValueError(f'{said}: a judge needs {part} data')
@@ -214,7 +214,7 @@ def opened_judge(path: str, model):
     names, n = judged_classes(ex), len(ex.counts)
     if names and model.n_classes and model.n_classes != n:
         raise ValueError(f'{path}: knows {n} classes, the model {model.n_classes}')
-    own = list(getattr(model.data, 'classes', []))
+    own = model.data.classes
     if names and model.n_classes and own and own != names:
         raise ValueError(f"{path}: its classes are {', '.join(names)}; the model's are "
                          f"{', '.join(own)}")
@@ -238,7 +238,7 @@ def asked_labels(args, model, ex, n: int):
     import torch
     if not model.n_classes: return None
     if args.c is not None or not judged_classes(ex):
-        return asked_classes(args.c or 'all', model.n_classes, n)
+        return labels_for(args.c or 'all', model, n)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(ex.test_labels), generator=generator)
     return ex.test_labels[order[torch.arange(n) % len(order)]]
