@@ -201,8 +201,9 @@ def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
             return scale(found[-1][0])
         score = score_points(samples, draw, n, metric, args.seeds, args.pairs,
                              args.seed, floor[0])
+        gaps = gaps_of(found, real, n, own, args)
         warned = dict(warning=real.warning) if real.warning else {}
-        return dict(**warned, units=units, **score, **gaps_of(found, real, n, own, args))
+        return dict(**warned, units=units, **score, **gaps)
 
     return judge, real.said
 

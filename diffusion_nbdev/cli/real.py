@@ -149,8 +149,9 @@ def held_out_rows(data, units, said: str) -> Real:
     if not found: raise ValueError(f'{said}: its data has no rows to compare with')
     warning, x, c = '', torch.cat([x for x, _ in found]), [c for _, c in found]
     if 'training' in names:
-        warning = (f'{count - len(found[-1][0])} of {count} rows were held out, too few '
-                   'to judge by: samples are compared with training rows, too')
+        held = count - len(found[-1][0])
+        warning = (f'{held} of {count} rows were held out, too few to judge by: '
+                   'samples are compared with training rows, too')
     labels = None if any(v is None for v in c) else torch.cat(c)
     return Real(x, labels, f"{count} rows of {said} ({', '.join(names)})",
                 coordinates(units), units.classes, warning)
@@ -232,9 +233,9 @@ def file_rows(path: Path, labels: str | None, model, given: dict) -> tuple:
     """
     import torch
     from diffusion_nbdev.points import read_file
-    units = model.data
-    labels, options = labels or units.label or None, {}
+    units, options = model.data, {}
     if path.suffix.lower() in TABLES:
+        labels = labels or units.label or None
         options = {k: given[k] for k in ('header', 'words', 'leave') if given.get(k)}
     found = read_file(path, labels, units=units, **options)
     x = found.x / 255 if found.x.dtype == torch.uint8 else found.x
