@@ -115,6 +115,7 @@ def rows_asked(args, model, real: Real) -> tuple[Real, int]:
                          f'needs two sets without a common one: at most {most}')
     return real, n
 
+# %% ../../nbs/91d_evaluate.ipynb #d-rows-measure
 def measure_of(real: Real) -> tuple[Callable, str]:
     """In what distances are measured: the data's units, or each column's own
 
@@ -207,6 +208,7 @@ def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
 
     return judge, real.said
 
+# %% ../../nbs/91d_evaluate.ipynb #d-rows-beside
 def gaps_of(found: list[tuple], real: Real, n: int, own: bool, args) -> dict:
     """What there is beside a distance: the columns of a table, or a warning of pixels
 

@@ -35,6 +35,7 @@ def picture_data(args):
         if path.suffix: return FileData(str(path), **options)
         return FolderData(path, args.side, args.channels, **options)
 
+# %% ../../nbs/91j_own_judge.ipynb #91j-checked
 def checked_pictures(x, said: str):
     """ValueError for data that is no pictures in [0, 1]
 
@@ -177,6 +178,7 @@ def judge_file(text: str) -> Path:
     if path.is_dir(): raise OSError(f'cannot write {path}: it is a folder')
     return path
 
+# %% ../../nbs/91j_own_judge.ipynb #91j-command
 def judge(args):
     """Train a judge of pictures and write it to a file
 
@@ -220,6 +222,7 @@ def opened_judge(path: str, model):
                          f"{', '.join(own)}")
     return ex
 
+# %% ../../nbs/91j_own_judge.ipynb #91j-classes
 def judged_classes(ex) -> list[str]: # empty for a judge of quarter turns
     "The names of the classes that a judge reads"
     n = len(ex.counts)

@@ -6,7 +6,7 @@
 __all__ = ['MISTAKES', 'KINDS', 'ENDINGS', 'OWN', 'expected', 'say', 'Parser', 'refused', 'number_or_word', 'number', 'whole',
            'bound', 'pair', 'truth', 'importable', 'own_samplers', 'add_own_options', 'sampler_options',
            'common_options', 'add_guidance', 'add_bounds', 'add_machine', 'add_drawing', 'add_sample', 'add_compared',
-           'add_scoring', 'add_against', 'add_evaluate', 'add_judge', 'typed_configs']
+           'add_scoring', 'add_against', 'add_evaluate', 'add_judge', 'add_judge_training', 'typed_configs']
 
 # %% ../../nbs/91b_options.ipynb #91b-options-imports
 import argparse
@@ -383,6 +383,15 @@ def add_judge(p: Parser, own: dict):
                    help='of a folder: pixels of a side (default 32)')
     p.add_argument('--channels', metavar='K', type=whole, default=3,
                    help='of a folder: 1 for grey, 3 for colour (default 3)')
+    add_judge_training(p)
+
+# %% ../../nbs/91b_options.ipynb #options-judge-training
+def add_judge_training(p: Parser):
+    """How a judge is trained
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--held-out', metavar='X', type=number, default=0.1,
                    help='share for the floor, and as many for the reference (default '
                         '0.1, as in a training)')

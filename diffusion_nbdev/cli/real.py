@@ -130,6 +130,7 @@ def coordinates(units) -> list[str]:
         out += [name] if isinstance(kind, str) else words
     return out
 
+# %% ../../nbs/91i_real.ipynb #91i-held
 def held_out_rows(data, units, said: str) -> Real:
     """Rows of the validation data, and of other parts where these are too few
 
