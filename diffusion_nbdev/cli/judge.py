@@ -204,11 +204,12 @@ def opened_judge(path: str, model):
     """A judge from its file; ValueError if it looks at other pictures or classes
 
     Arguments:
-        path: of its file
+        path: of its file, or the name of the one that is shipped
         model: that draws
     """
+    from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.judge import load_extractor
-    ex = load_extractor(path)
+    ex = load_extractor(find_weights(path))
     shape = ex.card['data'].get('shape', [1, 28, 28])
     if shape != model.data.shape:
         raise ValueError(f'{path}: judges pictures of shape {shape}, the model draws '
