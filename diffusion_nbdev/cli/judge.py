@@ -102,9 +102,10 @@ def judge_tensors(net, parts: dict, turns: bool) -> dict:
     from diffusion_nbdev.judge import digit_features
     tensors = {f'net.{k}': v for k, v in net.state_dict().items()}
     for name, part in (('test', 'test'), ('held_out', 'validation')):
-        x, c = upright(*parts[part], turns)
+        x, c = parts[part]
+        x, c = upright(x, c, turns)
         tensors[name], tensors[f'{name}_labels'] = digit_features(net, x), c
-    every = torch.cat([upright(*rows, turns)[1] for rows in parts.values()])
+    every = torch.cat([upright(x, c, turns)[1] for x, c in parts.values()])
     n_classes = net.head[-1].out_features
     return {**tensors, 'counts': torch.bincount(every, minlength=n_classes)}
 
