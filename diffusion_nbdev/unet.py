@@ -83,15 +83,18 @@ class PointMLP(nn.Module):
 class TableNet(PointMLP):
     "A `PointMLP` for a table: in a config its ends take their sizes from the data"
     def __init__(
-        self, coordinates: int, classes: int = 0, width: int = 64, depth: int = 1,
+        self, coordinates: int, classes: int = 0, width: int | None = None,
+        depth: int = 2,
     ):
         """
         Arguments:
             coordinates: numbers in a row: `units.shape[0]`
             classes: labels are 0 .. classes-1: `units.n_classes`; 0: no labels
-            width: features inside
+            width: features inside; None: 4 a coordinate, at least 64
             depth: residual blocks
         """
+        check_sizes(coordinates=coordinates)
+        width = max(64, 4 * coordinates) if width is None else width
         super().__init__(coordinates, width, depth, classes)
 
 # %% ../nbs/03_unet.ipynb #6b50174f
