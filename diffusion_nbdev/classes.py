@@ -81,15 +81,14 @@ def class_numbers(c: Any, classes: Sequence[str]) -> Any:
     Returns: labels; what is no name is left as it is
     """
     if c is None: return None
-    found = c if torch.is_tensor(c) else np.asarray(c)
-    if not torch.is_tensor(c) and found.dtype.kind in 'US':
+    found = c.cpu().numpy() if torch.is_tensor(c) else np.asarray(c)
+    if found.dtype.kind in 'US':
         if not classes: raise ValueError(f'class {c!r}: the classes have no names')
         known = [name for name in classes if name]
         numbers = [classes.index(choose(str(k), known, 'class')) for k in found.flat]
         return torch.tensor(numbers).reshape(found.shape)
     empty = [k for k, name in enumerate(classes) if not name]
-    asked = set(torch.as_tensor(found).flatten().tolist()) if empty else set()
-    for k in asked.intersection(empty):
+    for k in set(found.flat).intersection(empty) if empty else ():
         raise ValueError(f'label c = {k}: no row of the data had it')
     return c
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .checks import in_range
-from .classes import class_numbers
-from .columns import (
-    Table, is_frame, label_numbers, names_with_gaps, read_frame, spans)
+from .columns import spans
 from .devices import has_room
+from .encoding import (
+    Table, is_frame, labels_of, names_with_gaps, read_frame)
 from .model import Units
 
 # %% ../nbs/84_data.ipynb #d8b0213e
@@ -333,17 +333,14 @@ def handed_in(x: Any, c: Any, units: Units | None) -> Table:
         c: labels: whole numbers or words
         units: of a model, if they are known
     """
-    found = read_frame(x, units=units) if is_frame(x) else Table(x)
-    classes, words = [] if units is None else units.classes, False
-    if c is not None and not torch.is_tensor(c):
-        c = np.asarray(c)
-        words = c.dtype.kind in 'OUS'
-    if words and classes: c = class_numbers(c.tolist(), classes)
-    elif words: c, classes = label_numbers(c, 'labels')
-    x, c = checked_rows(found.x, c)
-    if c is not None and units is None and not words:
-        classes = names_with_gaps(c, 'labels')
-    return Table(x, c, found.columns, classes)
+    columns = {}
+    if is_frame(x):
+        found = read_frame(x, units=units)
+        x, columns = found.x, found.columns
+    c, classes, label = labels_of(c, [] if units is None else units.classes)
+    x, c = checked_rows(x, c)
+    if c is not None and not classes: classes = names_with_gaps(c, 'labels')
+    return Table(x, c, columns, classes, label)
 
 # %% ../nbs/84_data.ipynb #84-by-class
 def by_class(order: Tensor, c: Tensor) -> Tensor:
@@ -405,7 +402,7 @@ class TensorData(RowsData):
         in_range('held_out', held_out, 0, 0.5, inside=True)
         found = handed_in(x, c, units)
         x, c = found.x, found.c
-        if units is None: self.units = measured_units(x, c, **found.names)
+        if units is None: self.units = measured_units(x, c, **found.known)
         if list(x.shape[1:]) != self.units.shape:
             raise ValueError(
                 f'rows have shape {list(x.shape[1:])}: '

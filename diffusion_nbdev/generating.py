@@ -138,14 +138,15 @@ def seam(model: Any) -> dict[str, Any]:
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
             'prediction': model.pred, 'schedule': model.sched.recipe}
 
-def guide_net(model: Any, guide: Any) -> nn.Module:
+def guide_net(model: Any, guide: Any) -> nn.Module | None:
     """The net of a guide, or a ValueError that says where the two don't fit
 
     Arguments:
         model: a Model, to be guided
-        guide: a weaker Model of the same data
+        guide: a weaker Model of the same data, or None
     Returns: the guide's net
     """
+    if guide is None: return None
     other = seam(guide)
     for what, own in seam(model).items():
         if other[what] != own:

@@ -192,10 +192,9 @@ class Model(nn.Module):
         Returns: f(xt, t) -> x0_hat
         """
         clip = self.data.clip if clip == 'data' else clip
-        weak = None if guide is None else guide_net(self, guide)
-        c = class_numbers(c, self.data.classes)
-        return denoiser(self.net, self.sched, self.pred, c, w, clip, quantile,
-                        interval, rescale, weak)
+        number = class_numbers(c, self.data.classes)
+        return denoiser(self.net, self.sched, self.pred, number, w, clip, quantile,
+                        interval, rescale, guide_net(self, guide))
 
     def generate(
         self, sampler: Callable | str = ddim, n: int | None = None,

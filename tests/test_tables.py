@@ -1,10 +1,10 @@
 "Tables as programs write them: whatever the dialect, the right values or one line that names the row."
 import csv
 import io
-import re
 import string
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,14 @@ from hypothesis import Phase, assume, given, settings, strategies as st
 from torch.testing import assert_close
 
 from diffusion_nbdev.cells import kind
-from diffusion_nbdev.columns import DISGUISED
+from diffusion_nbdev.cli.main import main
+from diffusion_nbdev.encoding import DISGUISED
 from diffusion_nbdev.data import TensorData
+from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.points import FileData, read_file
+from diffusion_nbdev.schedules import cosine_schedule
+from diffusion_nbdev.training import LitDiffusion, fit
+from diffusion_nbdev.unet import PointMLP
 
 # what a table says in plain ASCII, and what needs quotation marks or an encoding
 LETTERS = st.text(string.ascii_letters + ' ,;|"\'-éß量', min_size=1, max_size=8)
@@ -91,11 +96,6 @@ def quietly(f, *args, **options):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return f(*args, **options)
-
-
-def plain_index(d, columns):
-    "An index is told from points by its missing name, which a table without names lacks"
-    return {**d, 'index': ''}
 
 
 @family(150)
@@ -209,3 +209,92 @@ def test_a_table_comes_back_from_its_units(table, data):
     again = quietly(read_file, back, labels='sort', units=data.units)
     assert_close(again.x, found.x)
     assert again.c.tolist() == found.c.tolist()
+
+
+TABLE = dict(
+    size=[round(0.37 * k % 5 + 0.1, 2) for k in range(40)], rooms=[k % 7 for k in range(40)],
+    town=[('Ulm', 'Bonn, west', 'Köln')[k % 3] for k in range(40)],
+    new=[k % 5 == 0 for k in range(40)], sort=[('star', 'disk, far')[k % 2] for k in range(40)])
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "A few steps on a table with words, whole numbers and named classes; its file"
+    folder = tmp_path_factory.mktemp('trained')
+    with open(folder/'t.csv', 'w', newline='', encoding='utf-8') as file:
+        rows = csv.writer(file)
+        rows.writerow(TABLE)
+        rows.writerows(zip(*TABLE.values()))
+    data = FileData(folder/'t.csv', labels='sort')
+    net = PointMLP(data.units.shape[0], 16, 1, data.units.n_classes)
+    lit = LitDiffusion(Model(net, cosine_schedule(50), 'v', data.units))
+    fit(lit, data, folder=folder, max_steps=3, progress=False)
+    return data, lit.model, lit.model.save(folder/'m.safetensors')
+
+
+def test_names_travel_with_the_weights(trained):
+    data, model, path = trained
+    again = load(path)
+    assert again.data == data.units
+    assert again.data.columns == dict(size='real', rooms='whole', new=['False', 'True'],
+                                      town=['Bonn, west', 'Köln', 'Ulm'])
+    assert again.data.classes == ['disk, far', 'star'] and again.data.label == 'sort'
+    # files of models whose data has no names say nothing of them, as before
+    assert load('swissroll').data.columns == {} and load('mnist_cond').data.classes == []
+    plain = Model(model.net, model.sched, 'v', Units(model.data.shape, n_classes=2))
+    assert set(load(plain.save(path.with_name('p.safetensors'))).card['data']) == {
+        'shape', 'mean', 'std', 'clip', 'n_classes', 'name'}
+
+
+def test_classes_go_by_name(trained):
+    _, model, _ = trained
+    draw = partial(model.generate, n=3, num=4, seed=1)
+    assert draw(c='star').equal(draw(c=1))
+    assert draw(c=['star', 'disk, far'] * 2).equal(draw(c=[1, 0, 1, 0]))
+    state, t = torch.randn(4, model.data.shape[0]), 20
+    assert model.denoiser('star')(state, t).equal(model.denoiser(1)(state, t))
+    with pytest.raises(ValueError, match="unknown class 'sta': did you mean 'star'"): draw(c='sta')
+
+
+def test_the_shell_writes_the_table_that_went_in(trained, capsys):
+    data, model, path = trained
+    out = path.with_name('drawn.csv')
+    assert main(['sample', str(path), '--class', 'star', '--n', '9', '--steps', '3',
+                 '--out', str(out)]) == 0
+    with open(out, newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ['size', 'rooms', 'town', 'new', 'sort'] and len(rows) == 9
+    for row in rows:
+        assert row['sort'] == 'star' and row['new'] in ('True', 'False')
+        assert row['town'] in TABLE['town'] and str(int(row['rooms'])) == row['rooms']
+    # what was drawn can be learnt from, or compared, in the units of the model
+    found = read_file(out, labels='sort', units=data.units)
+    assert_close(found.x.float(), model.generate(n=3, num=9, c=1), rtol=1e-5, atol=1e-5)
+    assert main(['sample', str(path), '--class', 'sta', '--out', str(out)]) == 2
+    assert '--class sta: must be one of disk, far, star' in capsys.readouterr().err
+
+
+def test_a_data_frame_is_its_table():
+    pandas = pytest.importorskip('pandas')
+    frame = pandas.DataFrame(TABLE)
+    want, found = read_file(TABLE, 'sort'), read_file(frame, 'sort')
+    assert found.x.equal(want.x) and found.known == want.known
+    apart = TensorData(frame.drop(columns='sort'), frame['sort']).units
+    assert apart == FileData(frame, labels='sort').units
+    frame['code'] = pandas.Categorical([7, 12] * 20)
+    assert read_file(frame, 'sort').columns['code'] == ['12', '7']
+    frame['code'] = pandas.array([None, *range(39)], dtype='Int64')
+    frame.index = [f'r{k}' for k in range(40)]
+    with pytest.raises(ValueError, match='row r0, column code: a value is missing'):
+        read_file(frame, 'sort')
+
+
+def test_labels_that_are_never_used_are_not_drawn():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        units = FileData({'a': [k / 7 for k in range(30)], 'c': [1, 2, 4] * 10}, 'c').units
+    assert 'no row has the label 0, 3' in str(said[0].message)
+    assert units.n_classes == 5 and units.classes == ['', '1', '2', '', '4']
+    model = Model(PointMLP(1, 8, 1, 5), cosine_schedule(50), 'v', units)
+    with pytest.raises(ValueError, match='label c = 3: no row of the data had it'):
+        model.generate(c=3)
+    assert model.generate(n=2, num=2, c=[4, 1]).shape == (2, 1)
