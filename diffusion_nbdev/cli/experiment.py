@@ -134,16 +134,12 @@ def units_of(data):
     return data.units
 
 def coordinates(data) -> int:
-    """How many numbers a row of a table has; ValueError for other data
+    """How many numbers a sample has
 
     Arguments:
         data: a data module
     """
-    units = units_of(data)
-    if len(units.shape) != 1:
-        raise ValueError(f'a sample has shape {units.shape}: the net takes rows of a '
-                         'table')
-    return units.shape[0]
+    return math.prod(units_of(data).shape)
 
 def class_count(data) -> int:
     """How many classes its labels know; 0 without labels
