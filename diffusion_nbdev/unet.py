@@ -72,7 +72,7 @@ class PointMLP(nn.Module):
         Returns: shape (B, dim), in xt's dtype
         """
         check_points(xt, self.dim)
-        e = self.embed(t, c, len(xt))
+        e = self.embed(t, c, xt.shape[0])
         h = self.start(xt.to(self.start.weight.dtype))
         for first, film, second in zip(self.first, self.film, self.second):
             h = h + second(F.silu(film(first(F.silu(h)), e)))
@@ -354,7 +354,7 @@ class UNet(nn.Module):
         """
         check_images(xt, self.in_channels)
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
-        h = down_and_up(self, h, self.embed(t, c, len(xt)))
+        h = down_and_up(self, h, self.embed(t, c, xt.shape[0]))
         h = F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'SIXTEEN', 'UNKNOWN', 'lit_maker', 'add_options', 'units_of', 'coordinates', 'class_count', 'where',
-           'own_callbacks', 'one_line', 'arguments_of', 'fixed', 'one_line_errors', 'link', 'Experiment', 'anew',
-           'SaveConfig', 'trainer_defaults', 'nothing_typed', 'experiment']
+           'root_of', 'own_callbacks', 'one_line', 'arguments_of', 'fixed', 'one_line_errors', 'link', 'Experiment',
+           'anew', 'SaveConfig', 'trainer_defaults', 'nothing_typed', 'experiment']
 
 # %% ../../nbs/91g_experiment.ipynb #91g-experiment-imports
 import argparse
@@ -30,7 +30,7 @@ from ..callbacks import StepBar, run_folder
 from .options import typed_configs
 from ..files import whole_file
 from ..model import Model
-from ..trainer import fitting, trainer_options
+from ..trainer import fitting, own_folder, trainer_options
 from ..training import LitDiffusion, default_callbacks
 
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
@@ -139,6 +139,19 @@ def where(trainer, shape: list, training: bool) -> dict:
     return chosen
 
 # %% ../../nbs/91g_experiment.ipynb #g-machine-b
+def root_of(trainer, usual: dict) -> dict:
+    """Without a logger, and unless the config names a folder, one of the run's own
+
+    Arguments:
+        trainer: arguments of a config
+        usual: arguments where a config says nothing
+    Returns: further arguments
+    """
+    root, logger = trainer.default_root_dir, usual['logger']['init_args']
+    given = dict(logger=trainer.logger)
+    if root != usual['default_root_dir']: given['default_root_dir'] = root
+    return own_folder(given, logger['save_dir'], logger['name'])
+
 def own_callbacks(config) -> list:
     """What every training gets, and a bar unless the config has one or wants none
 
@@ -257,6 +270,7 @@ class Experiment(LightningCLI):
         kwargs.update(where(config.trainer, shape, training))
         if training:
             self.trainer_defaults['callbacks'] = own_callbacks(config)
+            kwargs.update(root_of(config.trainer, self.trainer_defaults))
         elif not any(a.startswith('--trainer.logger') for a in self.typed):
             # a run's config names one, and would begin a new run
             kwargs['logger'] = False
