@@ -13,6 +13,7 @@ from hypothesis import Phase, assume, given, settings, strategies as st
 from torch.testing import assert_close
 
 from diffusion_nbdev.cells import kind
+from diffusion_nbdev.cli.experiment import coordinates as coordinates_of_net
 from diffusion_nbdev.cli.main import main
 from diffusion_nbdev.encoding import DISGUISED
 from diffusion_nbdev.data import TensorData
@@ -312,3 +313,23 @@ def test_labels_that_are_never_used_are_not_drawn():
     with pytest.raises(ValueError, match='label c = 3: no row of the data had it'):
         model.generate(c=3)
     assert model.generate(n=2, num=2, c=[4, 1]).shape == (2, 1)
+
+
+def test_the_config_needs_no_sizes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['fit', '--config', 'table']) == 2
+    assert 'cannot read table.csv: no such file' in capsys.readouterr().err
+    with open('t.csv', 'w', newline='', encoding='utf-8') as file:
+        rows = csv.writer(file)
+        rows.writerows([TABLE, *zip(*TABLE.values())])
+    assert main(['fit', '--config', 'table', '--data.path', 't.csv', '--data.labels',
+                 'sort', '--trainer.max_epochs', '2']) == 0
+    run, = Path('run').glob('*/version_0')
+    net = load(run).net
+    assert (net.dim, net.n_classes, net.start.out_features) == (7, 2, 64)
+    # its weights can be trained on with other classes
+    other = load(run, n_classes=5)
+    assert other.data.n_classes == 5 and other.data.classes == []
+    # and pictures are no rows of a table
+    with pytest.raises(ValueError, match='the net takes rows of a table'):
+        coordinates_of_net(TensorData(torch.rand(9, 1, 8, 8)))
