@@ -188,12 +188,9 @@ class TimeTable:
             log_snr: at times 0..T: inf, then falling
         """
         self.master = checked_table(log_snr)
+        # the last time
+        self.T = len(self.master) - 1
         self._copies: dict[torch.device, tuple[Tensor, Tensor|None]] = {}
-
-    @property
-    def T(self) -> int:
-        "The last time"
-        return len(self.master) - 1
 
     def on(self, device:torch.device) -> tuple[Tensor, Tensor|None]:
         "The table on a device, as two parts to be added"
@@ -203,6 +200,9 @@ class TimeTable:
 
     def at(self, t:float|Tensor) -> Tensor:
         "log-SNR at time(s) t in 0..T: float64, of t's shape"
+        if isinstance(t, int):
+            # what samplers ask for most: one row of the master
+            return self.master[in_range('time t', t, 0, self.T)].clone()
         high, low = parts_at(*self.on_times(t), time_tensor(t, self.T))
         return high + low
 
@@ -212,6 +212,8 @@ class TimeTable:
 
     def gap(self, t:float|Tensor, s:float|Tensor) -> Tensor:
         "log-SNR at t minus that at s"
+        if not (torch.is_tensor(t) or torch.is_tensor(s)):
+            return self.at(t) - self.at(s)
         t, s = together(time_tensor(t, self.T), time_tensor(s, self.T))
         high_t, low_t = parts_at(*self.on_times(t), t)
         high_s, low_s = parts_at(*self.on_times(s), s)
