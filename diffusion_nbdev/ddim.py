@@ -39,7 +39,7 @@ def ddim_step(
     Returns: mean (B, *), and sigma that broadcasts to it
     """
     t, s = together(t, s)
-    # sigma^2 / noise_s^2
+    # sigma^2 / noise_s^2; the gap is log r, and -expm1 makes 1 - r of it
     fresh = eta ** 2 * -torch.expm1(sched.gap(t, s))
     (signal_t, noise_t), (signal_s, noise_s) = map(sched.coefficients, (t, s))
     kept = noise_s * (1 - fresh).sqrt() / noise_t
@@ -179,6 +179,7 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
         share: of the way: 0 is a, 1 is b; a number, or (B,)
     Returns: shape (B, *)
     """
+    # the numbers of a sample in one row
     rows_a, rows_b, share = as_rows(a, b, share)
     tiny = torch.finfo(rows_a.dtype).tiny
     size_a, size_b = (x.norm(dim=1).clamp(min=tiny) for x in (rows_a, rows_b))

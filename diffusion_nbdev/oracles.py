@@ -41,6 +41,7 @@ def evidence(block: Block) -> Evidence:
     """
     x, c, level, parts = block
     apart = distance2(x, level.signal, parts.means)
+    # prior: log of the weight, and of the factor before the exponential
     logit = level.prior - apart / (2 * level.var_t)
     # whoever asks for a class means its components only
     if (parts.labels >= 0).any():

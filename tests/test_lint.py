@@ -109,6 +109,7 @@ BAD = [  # rule, cells, what the finding says
     ('chapter size', [md('word ' * 3001), md('![a](b.png)')], ' words, at most 3000'),
     ('chapter size', [md('![a](b.png)'), *[py('1')] * 26], '26 cells of code are in sight'),
     ('chapter size', [*[md('Words.')] * 19, md('![a](b.png)')], 'the first picture is cell 21 of 21'),
+    ('in sight', [py('#| hide\nx = 1'), py('y = x')], '`x` comes from cell 2'),
     ('chapter end', [md('[next](04_a.ipynb)')], 'no folded solution'),
     ('chapter end', [md('::: {.callout-tip collapse="true" title="Solution"}\nIt is.\n:::')], 'no link to the next'),
 ]
@@ -130,6 +131,7 @@ GOOD = [
     [EQ, md('$$\na = c\n$$\n\n<!-- step -->\n\nand `$$`, and\n```\n$$ code $$\n```\nby @eq-a-b, [@ho2020, eq. 4] and @fig-a-b'), CHECK, py(FIG, picture())],
     [md('## A heading, `code`\n\nsee [it](#a-heading-code), [out](https://example.com/#x) and a@b.org, `@sampler`, ![alt](references.bib)'), md('### B')],
     [py('#| hide\nplot()', picture())],
+    [py('x = 1'), py('#| hide\nx, y = 2, 3'), py('z = x\ndef f(y):\n    return [y for z in y]')],
 ]
 
 @pytest.mark.parametrize('cells', GOOD)

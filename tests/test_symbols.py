@@ -63,6 +63,10 @@ RULES = {
     's is an earlier time, no std': (
         r'(?<![A-Za-z\\_{])s\^2', r'\mathrm{std}^2', [r'\mathcal N(0, s^2)', r's^2 I'], [r'\mathrm{noise}_s^2', r'\mathrm{signal}_{s}^2', r'x_s^2']),
     'the ratio is SNR': (r'\\mathrm\{snr\}', r'\mathrm{SNR}', [r'\mathrm{snr}_t'], [r'\mathrm{SNR}_t']),
+    'the angle is \\varphi': (r'\\phi(?![a-z])', r'\varphi', [r'\phi_t', r'\cos\phi'], [r'\varphi_t', r'\Phi^{-1}']),
+    'the score is a gradient of log q': (
+        r'\\nabla(?:_\{?\w+\}?)?\s*\\log\s*p|\\nabla_', r'\nabla \log q(x_t)',
+        [r'\nabla \log p_t(x)', r'\nabla_{x_t} \log q(x_t)'], [r'\nabla \log q(x_t \mid c)', r'\nabla q / q']),
     'the noise is \\epsilon': (r'\\varepsilon', r'\epsilon', [r'\hat\varepsilon'], [r'\hat\epsilon']),
 }
 
@@ -114,7 +118,7 @@ def test_letters_have_one_meaning():
 def glossary(): return next(b for b in lint.notebooks(ROOT) if b.stem == 'glossary')
 
 
-@pytest.mark.parametrize('word', ['ELBO', 'score function', 'Langevin', 'reparameterisation', 'sinusoidal', 'why does DDIM explode'])
+@pytest.mark.parametrize('word', ['ELBO', 'score function', 'Langevin', 'autoguidance', 'Runge-Kutta', 'reparameterisation', 'sinusoidal', 'why does DDIM explode'])
 def test_other_words_lead_to_a_chapter(word):
     "The site's search finds them: a row of the glossary says where"
     rows = [l for c in glossary().prose for l in c.source.splitlines() if l.startswith('|') and word in l]
@@ -124,7 +128,35 @@ def test_other_words_lead_to_a_chapter(word):
 def test_letters_of_the_glossary_are_there():
     text = '\n'.join(c.source for c in glossary().prose)
     for s in (r'| $\lambda_t$ | `lam` |', r'| $k_x$, $k_\epsilon$ | `kx`, `keps` |', r'| $r$ | `r` |', r'| $u$ | `u` |', r'| $k$ | `k` |',
-              r'| $\mathrm{std}$ | `std` |', r'| $\sigma$ | `sigma` |', r'| $s$ | `s` |'): assert s in text, s
+              r'| $\mathrm{std}$ | `std` |', r'| $\sigma$ | `sigma` |', r'| $s$ | `s` |', r'| $\varphi_t$ | `phi` |', r'| $h$ | `h` |'): assert s in text, s
+
+
+def table(heading):
+    "Rows of a table of the glossary, as lists of cells"
+    lines = next(c.source for c in glossary().prose if c.source.startswith(f'## {heading}')).splitlines()
+    return [[x.strip() for x in re.split(r'(?<!\\)\|', l)[1:-1]] for l in lines if l.startswith('| ')][1:]
+
+
+def linked(text):
+    "The notebooks that a text links to"
+    books = {b.path.name: b for b in lint.notebooks(ROOT)}
+    return [books[f] for f in re.findall(r'\]\((\w+\.ipynb)', text)]
+
+
+@pytest.mark.parametrize('row', table('Words'), ids=lambda row: row[0])
+def test_words_are_used_where_the_glossary_says(row):
+    for book in linked(row[2]):
+        text = '\n'.join(c.source for c in book.cells).lower()
+        assert any(word in text for word in row[0].lower().split(', ')), f'{row[0]} is not in {book.name}'
+
+
+@pytest.mark.parametrize('row', table('Letters of one chapter'), ids=lambda row: row[0])
+def test_letters_are_used_where_the_glossary_says(row):
+    letters = [x.strip('$ ') for x in row[0].split(',')]
+    for book in linked(row[1]):
+        maths = '\n'.join(f for c in book.cells for f in math_of(c))
+        found = [x for x in letters if re.search(re.escape(x) + '(?![a-z])' if '\\' in x else r'(?<![A-Za-z\\])' + x + '(?![A-Za-z])', maths)]
+        assert found, f'{row[0]} is not in {book.name}'
 
 
 # -- one name for a chapter ------------------------------------------------------------------------------

@@ -612,6 +612,31 @@ def _chapter_size(books, root):
         if first is None: yield b, None, 'no picture'
         elif first > len(page) / 4 + 2: yield b, page[first - 1], f'the first picture is cell {first} of {len(page)} that are shown: it belongs into the first quarter'
 
+def made_and_used(c):
+    "Names that a cell of code makes, at any depth, and names that it reads"
+    made, used = set(), set()
+    for n in ast.walk(c.tree() or ast.Module([], [])):
+        if isinstance(n, ast.Name): (made if isinstance(n.ctx, ast.Store) else used).add(n.id)
+        elif isinstance(n, ast.arg): made.add(n.arg)
+        elif isinstance(n, ast.alias): made.add((n.asname or n.name).split('.')[0])
+        elif isinstance(n, (ast.FunctionDef, ast.ClassDef)): made.add(n.name)
+    return made, used
+
+@rule('in sight')
+def _in_sight(books, root):
+    "What the code on a chapter's page uses is made on the page: no name comes from a hidden cell alone."
+    for b in books:
+        if b.number is None or b.number >= WORKSHOP: continue
+        seen, hidden = set(), {}
+        for c in b.code:
+            made, used = made_and_used(c)
+            if not shown(c):
+                hidden |= {n: c for n in made - seen - hidden.keys()}
+                continue
+            for n in sorted((used - made - seen) & hidden.keys()):
+                yield b, c, f'`{n}` comes from cell {hidden[n].i + 1}, which the page does not show'
+            seen |= made
+
 @rule('chapter end')
 def _chapter_end(books, root):
     "A chapter of the book ends with exercises whose solutions are folded, and with a link to the next one."
