@@ -30,10 +30,10 @@ def sampling():
     from diffusion_nbdev.all import load
     digits, roll = load('mnist_cond'), load('swissroll')
     c, one = torch.arange(64) % 10, float32(digits.generate)
-    return {'digits: 64, ddim, 5 steps': lambda: digits.generate('ddim', n=5, num=64, c=c, **one),
-            'digits: 64, dpmpp_2m_sde, 5 steps': lambda: digits.generate('dpmpp_2m_sde', n=5, num=64, c=c, **one),
-            'points: 10,000, ddim, 10 steps': lambda: roll.generate('ddim', n=10, num=10_000),
-            'points: 100, ddpm, all steps': lambda: roll.generate('ddpm', num=100)}
+    return {'digits: 64, ddim, 3 steps': lambda: digits.generate('ddim', n=3, num=64, c=c, **one),
+            'digits: 64, dpmpp_2m_sde, 3 steps': lambda: digits.generate('dpmpp_2m_sde', n=3, num=64, c=c, **one),
+            'points: 10,000, ddim, 5 steps': lambda: roll.generate('ddim', n=5, num=10_000),
+            'points: 100, ddpm, 200 steps': lambda: roll.generate('ddpm', n=200, num=100)}
 
 def training(folder):
     "Pieces that train, from the first line of `fit` to its last"
@@ -54,8 +54,8 @@ def training(folder):
         fit(d.PointMLP(dim=2), 500, d.TensorData(points, batch_size=512), 50)
     return {'digits: fit, 4 batches of 64': digits, 'points: fit, 50 batches of 512': roll}
 
-PIECES = ['digits: 64, ddim, 5 steps', 'digits: 64, dpmpp_2m_sde, 5 steps', 'points: 10,000, ddim, 10 steps',
-          'points: 100, ddpm, all steps', 'digits: fit, 4 batches of 64', 'points: fit, 50 batches of 512']
+PIECES = ['digits: 64, ddim, 3 steps', 'digits: 64, dpmpp_2m_sde, 3 steps', 'points: 10,000, ddim, 5 steps',
+          'points: 100, ddpm, 200 steps', 'digits: fit, 4 batches of 64', 'points: fit, 50 batches of 512']
 IMPORT = 'import diffusion_nbdev.all'
 
 # -- one process of a tree -----------------------------------------------------------------------------
@@ -143,7 +143,8 @@ def compare(trees, pieces, pairs, workers):
                 for p in pieces:
                     if not k: found.setdefault(p, []).append([])
                     found[p][-1].append(pair(lambda: first(p), lambda: second(p), k + w))
-    for p in pieces: shown(p, summary(found[p]))
+        print(f'after {w + 1} of {workers} pairs of processes', flush=True)
+        for p in pieces: shown(p, summary(found[p]))
     return {p: summary(groups) for p, groups in found.items()}
 
 def main():
