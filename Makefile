@@ -7,6 +7,7 @@
 # make outputs run chapters and store what they show (NB='04_ddpm 05_ddim')
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
+# make pdf     typeset the chapters as one PDF in _book/ (needs Quarto; one older than 1.9 a TeX, too)
 # make clean   remove what building leaves (.venv and run/ stay)
 #
 # Another Python: make PYTHON=python3.12 test
@@ -17,7 +18,7 @@ BIN    := $(VENV)/bin
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --prefer-binary
 SETUP  := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test slow soak mutate bench outputs export site docs quarto clean
+.PHONY: help demo test slow soak mutate bench outputs export site docs pdf quarto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,11 +61,14 @@ site docs: quarto $(VENV)/.installed-dev
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
 	@echo "the site is in _docs/: open _docs/index.html"
 
+pdf: quarto $(VENV)/.installed-dev
+	@$(BIN)/python tools/book.py
+
 quarto:
-	@command -v quarto >/dev/null 2>&1 || { echo "make site: Quarto is needed and is not installed here: get version 1.7 or newer from https://quarto.org/docs/get-started/ and run make site again" >&2; exit 1; }
+	@command -v quarto >/dev/null 2>&1 || { echo "make $(MAKECMDGOALS): Quarto is needed and is not installed here: get version 1.7 or newer (1.9 for a PDF without TeX) from https://quarto.org/docs/get-started/ and run it again" >&2; exit 1; }
 
 clean:
-	@rm -rf _proc _docs build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/.last_checked
+	@rm -rf _proc _docs _book build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/.last_checked
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # An install leaves a stamp, so that a second run installs nothing; a change of the requirements does it again.

@@ -80,6 +80,6 @@ class FiLM(nn.Module):
             e: embeddings, shape (B, emb_dim) or (1, emb_dim)
         Returns: shape (B, C, *)
         """
-        ab = self.proj(e).reshape(len(e), -1, *[1] * (h.ndim - 2))
+        ab = self.proj(e).reshape(e.shape[0], -1, *[1] * (h.ndim - 2))
         a, b = ab.chunk(2, 1)
         return torch.addcmul(b, h, 1 + a)

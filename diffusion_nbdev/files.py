@@ -318,15 +318,18 @@ def checked_sizes(card: dict, tensors: Mapping[str, Tensor], trust: bool = False
         build(card['net'], trust)
 
 # %% ../nbs/82_files.ipynb #files-tensors-of
-def file_tensors(net: nn.Module, path: Path, half: bool) -> dict[str, Tensor]:
-    """A net's weights by name, as they stand in a file; ValueError if one is not finite
+def file_tensors(
+    tensors: Mapping[str, Tensor], path: Path, half: bool,
+) -> dict[str, Tensor]:
+    """The same as they stand in a file; ValueError if one is not finite
 
     Arguments:
+        tensors: a net's weights by name
         path: for messages
         half: floating-point numbers of 16 bits?
     Returns: on the CPU
     """
-    tensors = {k: v.detach().cpu() for k, v in net.state_dict().items()}
+    tensors = {k: v.detach().cpu() for k, v in tensors.items()}
     if half:
         for k, v in tensors.items():
             tensors[k] = v.half() if v.is_floating_point() else v

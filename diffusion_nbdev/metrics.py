@@ -181,7 +181,6 @@ def floor_of(
     draws = [f(*fresh_pair(draw, n, first), **options) for first in firsts]
     return Floor(name, options, n, tuple(draws))
 
-# %% ../nbs/06_metrics.ipynb #06-excess
 def excess(value: float, floor: float | Floor) -> float:
     """What is left of a distance when the floor is taken out
 

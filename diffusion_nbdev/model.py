@@ -7,7 +7,8 @@ __all__ = ['Units', 'unit_images', 'some_weight', 'first_states', 'checked_parts
 
 # %% ../nbs/07_model.ipynb #7faaf87e
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +16,20 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .cards import built, filled, save_model, units_of
+from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
+from .classes import class_numbers
+from .columns import as_table, settled
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import find_weights, read_weights
 from .generating import (
     along, check_classes, check_units, drawing, guide_net, of_kind, plain_net,
     registered, resolved, sample_count, step_options)
+from .export import export_model
 from .guidance import denoiser
 from .noise import SeededNoise
+from .recipes import plain
 from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
 
@@ -37,21 +42,29 @@ class Units:
         shape: of one sample, for instance [2] or [1, 28, 28]
         mean: subtracted; a number, or one for each coordinate
         std: then divided by
-        clip: no data lies beyond this, in the model's units
+        clip: no data lie beyond this, in the model's units
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
+        classes: their names, if they have any
+        columns: of a table:
+        label: name of the column of labels
     """
-    shape: list[int]         # of one sample, for instance [2] or [1, 28, 28]
+    shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
-    std: float | list[float] = 1. # then divided by
-    clip: float | None = None # no data lies beyond this, in the model's units
-    n_classes: int = 0       # labels run from 0 to n_classes - 1; 0 for no labels
-    name: str = ''           # of the data set
+    std: float | list[float] = 1.  # then divided by
+    clip: float | None = None      # no data lie beyond this, in the model's units
+    n_classes: int = 0             # labels run from 0 to n_classes - 1; 0 for no labels
+    name: str = ''                 # of the data set
+    classes: list[str] = field(default_factory=list) # their names, if they have any
+    columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table:
+    # name -> 'real', 'whole', or its words
+    label: str = ''                # name of the column of labels
 
     def __post_init__(self):
         "ValueError for what units cannot be"
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         check_units(self)
-        object.__setattr__(self, 'shape', list(self.shape))
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
@@ -59,19 +72,29 @@ class Units:
 
     def to_data(self, x:Tensor) -> Tensor:
         "What the net sees, as data"
+        # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
-        return x * along(self.std, x) + along(self.mean, x)
+        x = x * along(self.std, x) + along(self.mean, x)
+        return settled(x, self.columns)
+
+    def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
+        "Samples, and their labels, as columns: name -> cells"
+        return as_table(self, x, c)
 
 # %% ../nbs/07_model.ipynb #unit-images-cell
-def unit_images(shape: list[int], n_classes: int = 0, name: str = '') -> Units:
+def unit_images(
+    shape: list[int], n_classes: int = 0, name: str = '', classes: Sequence[str] = (),
+) -> Units:
     """Units of images: [0, 1] outside, [-1, 1] inside
 
     Arguments:
         shape: of one image: [C, H, W]
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
+        classes: names of the labels, if they have any
     """
-    return Units(list(shape), 0.5, 0.5, clip=1., n_classes=n_classes, name=name)
+    n_classes = n_classes or len(classes)
+    return Units(list(shape), 0.5, 0.5, 1., n_classes, name, list(classes))
 
 # %% ../nbs/07_model.ipynb #first-states-cell
 def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
@@ -101,6 +124,8 @@ def first_states(
     return diffuse(sched, model.data.to_model(x).to(z), start, z)
 
 # %% ../nbs/07_model.ipynb #90737f41
+#| code-fold: true
+#| code-summary: "What a model refuses"
 def checked_parts(
     net: nn.Module, sched: Schedule, pred: str, data: Units | None,
 ) -> Units:
@@ -155,7 +180,7 @@ class Model(nn.Module):
         return getattr(self.net, 'n_classes', 0)
 
     def denoiser(
-        self, c: int | Tensor | None = None, w: float = 0.0,
+        self, c: int | str | Tensor | None = None, w: float = 0.0,
         clip: float | tuple | Literal['data'] | None = 'data',
         quantile: float | None = None, interval: tuple | None = None,
         rescale: float = 0.0, guide: 'Model|None' = None,
@@ -163,7 +188,7 @@ class Model(nn.Module):
         """A denoiser of this model, for any sampler, see `denoiser`
 
         Arguments:
-            c: class label(s); -1 is the null label
+            c: class label(s) or names; -1 is the null label
             w: guidance weight, 0 = none
             clip: of x0_hat; 'data': of the units
             quantile: dynamic thresholding, see `threshold`
@@ -173,14 +198,14 @@ class Model(nn.Module):
         Returns: f(xt, t) -> x0_hat
         """
         clip = self.data.clip if clip == 'data' else clip
-        weak = None if guide is None else guide_net(self, guide)
-        return denoiser(self.net, self.sched, self.pred, c, w, clip, quantile,
-                        interval, rescale, weak)
+        number = class_numbers(c, self.data.classes)
+        return denoiser(self.net, self.sched, self.pred, number, w, clip, quantile,
+                        interval, rescale, guide_net(self, guide))
 
     def generate(
         self, sampler: Callable | str = ddim, n: int | None = None,
-        num: int | None = None, c: int | Tensor | list | None = None, w: float = 0.0,
-        seed: int = 0, batch_size: int | None = None,
+        num: int | None = None, c: int | str | Tensor | list | None = None,
+        w: float = 0.0, seed: int = 0, batch_size: int | None = None,
         clip: float | tuple | Literal['data'] | None = 'data',
         quantile: float | None = None, interval: tuple | None = None,
         rescale: float = 0.0, guide: 'Model|None' = None, precision: str | None = None,
@@ -201,7 +226,7 @@ class Model(nn.Module):
             sampler: a sampler or its name
             n: steps; None for the sampler's own default
             num: how many samples; None for 1, or as many as x has
-            c: a class for all, or one a sample
+            c: a class or its name for all, or one a sample
             w: guidance weight, 0 = none
             seed: sample i depends on this and on i alone
             batch_size: samples at a time; None chooses
@@ -238,13 +263,21 @@ class Model(nn.Module):
             facts: what else the card shall say: training, metrics, ...
         Returns: the same path
         """
-        self.card = save_model(self, path, half, **facts)
-        return Path(path)
+        return save_model(self, path, half, **facts)
+
+    def export(self, path: str | Path) -> dict:
+        """Write the net for programs without this package, for any number of samples
+
+        Arguments:
+            path: ends in .onnx, .pt2 (torch.export) or .pt (TorchScript)
+        Returns: what a sampler needs besides the net; the file holds it too
+        """
+        return export_model(self, path)
 
 # %% ../nbs/07_model.ipynb #model-from-card
 def from_card(
     tensors: dict[str, Tensor], card: dict, path: str | Path = 'weights',
-    trust: bool = False,
+    trust: bool = False, net: nn.Module | None = None,
 ) -> Model:
     """The model that a card describes, with these weights
 
@@ -253,21 +286,30 @@ def from_card(
         card: as `Model.save` writes it
         path: for messages
         trust: let the card name any class that can be imported?
+        net: in place of the one that the card describes
     """
     units = units_of(card, Units, path)
-    net, sched = built(card, tensors, Schedule, path, trust)
+    net, sched = built(card, tensors, Schedule, path, trust, net)
     net = filled(net, tensors, card, path)
     model = Model(net, sched, card['pred'], units).eval()
     model.card = card
     return model
 
-def load(name: str | Path, trust: bool = False) -> Model:
+def load(
+    name: str | Path, trust: bool = False, net: nn.Module | None = None,
+    n_classes: int | None = None,
+) -> Model:
     """A model from its weights file; nothing in the file is executed
 
     Arguments:
         name: a shipped name, a safetensors file, or a run's folder
         trust: let the file's card name any class that can be imported?
+        net: gets the weights, in place of the net of the card
+        n_classes: for training on: as many classes, none of them learnt
     Returns: in evaluation mode, on the CPU
     """
     path = find_weights(name)
-    return from_card(*read_weights(path), path, trust)
+    tensors, card = read_weights(path)
+    if n_classes is not None:
+        tensors, card = other_classes(tensors, card, n_classes, trust)
+    return from_card(tensors, card, path, trust, net)

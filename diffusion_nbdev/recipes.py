@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECORDED', 'PACKAGE', 'plain', 'recipe_of', 'recorded', 'recorded_class', 'recorded_function', 'recorded_maker',
-           'find_maker', 'is_recipe', 'build']
+           'find_maker', 'objective_recipe', 'is_recipe', 'build']
 
 # %% ../nbs/81_recipes.ipynb #81-recipes-imports
 import functools
@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,12 +29,14 @@ def plain(x: Any) -> Any:
     Arguments:
         x: an argument of a maker
     """
-    if torch.is_tensor(x):
+    if isinstance(x, (torch.Tensor, np.ndarray, np.generic)):
         return x.tolist()
     if hasattr(x, 'recipe'):
         return x.recipe
     if isinstance(x, (list, tuple)):
         return [plain(o) for o in x]
+    if isinstance(x, dict):
+        return {name: plain(value) for name, value in x.items()}
     return x
 
 def recipe_of(
@@ -147,6 +150,19 @@ def find_maker(path: str, trust: bool = False) -> Callable:
         return getattr(importlib.import_module(module), name)
     refused = 'is not one of this package or torch.nn: refused unless trusted'
     raise ValueError(f'class_path {path!r} {refused}')
+
+# %% ../nbs/81_recipes.ipynb #recipes-objective
+def objective_recipe(objective: Callable) -> dict | str:
+    """How a config names an objective: checkpoints and weights files keep it
+
+    Arguments:
+        objective: an objective
+    Returns: class_path and init_args, or the path of a function
+    """
+    recipe = getattr(objective, 'recipe', None)
+    if recipe is not None: return recipe
+    maker = objective if hasattr(objective, '__qualname__') else type(objective)
+    return f'{maker.__module__}.{maker.__qualname__}'
 
 # %% ../nbs/81_recipes.ipynb #recipes-is
 def is_recipe(x: Any) -> bool:

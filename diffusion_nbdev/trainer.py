@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
            'check_training', 'checked_batch', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint',
-           'end_finished', 'fitting', 'objective_recipe', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
+           'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained',
+           'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
@@ -22,13 +23,15 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
-from .callbacks import RunningAverage, SaveWeights, logs_now
+from .callbacks import (
+    RunningAverage, SaveWeights, averaged_model, logs_now)
 from .checks import choose, in_range
 from .data import seed_of
 from .devices import (
     chosen_precision, compile_forward, pick_device, products)
 from .model import Model
 from .noise import SeededNoise
+from .recipes import objective_recipe
 
 # %% ../nbs/88_trainer.ipynb #fit-machine-rule
 # our names of precisions -> Lightning's
@@ -249,6 +252,39 @@ def end_finished(trainer: Any, lit: L.LightningModule) -> None:
     warnings.warn(f'nothing left to do: {done} epochs were done, and max_epochs is '
                   f'{trainer.max_epochs}', stacklevel=3)
 
+@contextlib.contextmanager
+def average_after(trainer: L.Trainer, lit: L.LightningModule) -> Iterator[None]:
+    """After an interrupt too, the model has the averaged weights, in evaluation mode
+
+    Arguments:
+        lit: what it trains
+    """
+    model:Any = lit.model
+    try:
+        yield
+    except BaseException:
+        average = averaged_model(trainer, lit)
+        if average is not model: model.load_state_dict(average.state_dict())
+        raise
+    finally:
+        model.eval()
+
+# %% ../nbs/88_trainer.ipynb #88-own-folder
+def own_folder(given: dict, folder: str | Path, name: str) -> dict:
+    """A run without a logger gets a folder of its own, numbered as a logger would
+
+    Arguments:
+        given: arguments of the Trainer
+        folder: where runs are kept
+        name: of the run
+    Returns: further arguments
+    """
+    if given.get('logger') is not False or given.get('default_root_dir') is not None:
+        return {}
+    from lightning.pytorch.loggers import TensorBoardLogger
+    logger = TensorBoardLogger(str(folder), name=name)
+    return dict(default_root_dir=logger.log_dir)
+
 def fitting(own: list[L.Callback], given: dict) -> list[L.Callback]:
     """Without a logger nothing logs; without checkpoints nothing makes them
 
@@ -261,19 +297,6 @@ def fitting(own: list[L.Callback], given: dict) -> list[L.Callback]:
     if given.get('logger') is False: out += (LearningRateMonitor,)
     if given.get('enable_checkpointing') is False: out += (ModelCheckpoint,)
     return [c for c in own if not isinstance(c, out)]
-
-# %% ../nbs/88_trainer.ipynb #88-recipe
-def objective_recipe(objective: Callable) -> dict | str:
-    """How a config names an objective: checkpoints and weights files keep it
-
-    Arguments:
-        objective: an objective
-    Returns: class_path and init_args, or the path of a function
-    """
-    recipe = getattr(objective, 'recipe', None)
-    if recipe is not None: return recipe
-    maker = objective if hasattr(objective, '__qualname__') else type(objective)
-    return f'{maker.__module__}.{maker.__qualname__}'
 
 # %% ../nbs/88_trainer.ipynb #held-times
 # 2^32 (sqrt(5) - 1) / 2, rounded
@@ -350,6 +373,10 @@ class Trained(Evaluated):
         self.hparams['objective'] = objective_recipe(self.objective)
         if hasattr(self.objective, 'prepare'):
             self.objective.prepare(self.model, self.hparams['drop_class'])
+
+    # what was loaded, or trained before, is in evaluation mode
+    def on_fit_start(self):
+        self.model.train()
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint['made_of'] = made_of(self.model)

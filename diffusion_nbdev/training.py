@@ -31,8 +31,8 @@ from .model import Model, load
 from .recipes import build, recorded
 from .resume import Place
 from .trainer import (
-    Computing, Trained, check_data, end_finished, fitting, interruptible,
-    move_towards, trainer_options, weights_for_checkpoint)
+    Computing, Trained, average_after, check_data, end_finished, fitting, interruptible,
+    move_towards, own_folder, trainer_options, weights_for_checkpoint)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -63,7 +63,7 @@ def adamw(
         lr: learning rate
         warmup: steps until it is reached
         decay: 'cosine' or 'constant'
-        weight_decay: decoupled
+        weight_decay: how much weights shrink in a step, in units of lr
         fused: all weights in one operation?
     Returns: as Lightning takes it
     """
@@ -197,6 +197,8 @@ class Simple:
             t=t, eps=eps, reduce=False, **guidance)
 
 # %% ../nbs/08_training.ipynb #guided-weaker
+#| code-fold: true
+#| code-summary: "The weaker net, or an error if there is none"
 def weaker_net(
     guide: str | None, w: float, model: Model, drop_class: float,
 ) -> nn.Module | None:
@@ -263,6 +265,8 @@ class TrainedGuidance(Simple):
         return super().__call__(model, x0, c, t, eps, w=self.now, guide=guide)
 
 # %% ../nbs/08_training.ipynb #fit-call
+#| code-fold: true
+#| code-summary: "What every training gets"
 def default_callbacks(
     ema: float | None = 0.999, pictures: int = 10, checkpoint_steps: int = 0,
     skip_bad_steps: int = 0, compile: bool = False,
@@ -319,13 +323,14 @@ def fit(
     from lightning.pytorch.loggers import TensorBoardLogger
     check_data(lit.model, data)
     weights_for_checkpoint(resume)
-    if trainer.get('logger') is not False: check_card(lit.model)
+    check_card(lit.model)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
     usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False,
                  enable_progress_bar=progress, enable_model_summary=False)
     given = {**usual, **trainer}
     given.update(trainer_options(given, lit.model.data.shape, precision))
+    given.update(own_folder(given, folder, name))
     own = default_callbacks(ema, pictures, checkpoint_steps, skip_bad_steps, compile)
     own = fitting(own, given)
     barred = any(isinstance(c, ProgressBar) for c in callbacks)
@@ -336,7 +341,7 @@ def fit(
             callbacks=[*own, *callbacks], **given)
         # the held-out data may be one batch, which has no half
         if getattr(made, 'overfit_batches', 0): made.limit_val_batches = 1.
-        with interruptible(): made.fit(lit, data, ckpt_path=resume, weights_only=True)
+        with interruptible(), average_after(made, lit):
+            made.fit(lit, data, ckpt_path=resume, weights_only=True)
     end_finished(made, lit)
-    lit.model.eval()
     return made

@@ -1,5 +1,4 @@
 "Two source trees against each other: the statistics, and that slower is called slower."
-import math
 import random
 import statistics
 import sys
@@ -14,7 +13,8 @@ import pairs
 def test_interval_holds_the_median_as_often_as_it_says():
     draw = random.Random(0)
     for n in (8, 15, 30):
-        runs = [pairs.interval([draw.gauss(1, 1) for _ in range(n)]) for _ in range(2000)]
+        runs = [pairs.interval([draw.gauss(1, 1) for _ in range(n)])
+                for _ in range(2000)]
         held = statistics.mean(low <= 1 <= high for low, high in runs)
         # of 2,000 runs, two standard errors below 95 %
         assert held > 0.94, n
@@ -48,11 +48,13 @@ def test_wrong_lines_are_one_line(line, says, monkeypatch, capsys):
     assert stop.value.code == 2 and says in capsys.readouterr().err.splitlines()[-1]
 
 def test_exit_code_says_whether_it_is_too_slow(monkeypatch, capsys):
-    monkeypatch.setattr(pairs, 'imported', lambda tree: 2. if tree.name == 'tests' else 1.)
+    took = dict(nbs=1., tests=2.)
+    monkeypatch.setattr(pairs, 'imported', lambda tree: took[tree.name])
     monkeypatch.setattr(pairs.Path, 'is_dir', lambda path: True)
     monkeypatch.setattr(pairs.compileall, 'compile_dir', lambda *args, **kwargs: None)
     for most, code in (('1.9', 1), ('2.1', 0)):
-        line = f'pairs.py {ROOT/"nbs"} {ROOT/"tests"} --only import --pairs 3 --most {most}'
+        line = f'pairs.py {ROOT/"nbs"} {ROOT/"tests"} --only import --pairs 3'
+        line = f'{line} --most {most}'
         monkeypatch.setattr(sys, 'argv', line.split())
         assert pairs.main() == code
         assert '  2.000  (2.000 to 2.000)' in capsys.readouterr().out
@@ -62,4 +64,4 @@ def test_a_tree_against_itself(capsys):
     found = pairs.compare([ROOT, ROOT], [pairs.PIECES[3], pairs.PIECES[5]], 2, 1)
     assert all(0.2 < s['median'] < 5 and s['pairs'] == 2 for s in found.values())
     # what the pieces are called is what a worker knows
-    assert set(found) <= set(pairs.PIECES) and math.isfinite(found[pairs.PIECES[3]]['low'])
+    assert set(found) <= set(pairs.PIECES)
