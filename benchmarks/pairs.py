@@ -9,12 +9,12 @@
         to see that it runs, and what it writes
 
 What is compared is the second tree's time divided by the first's. It is processor time
-of one thread, which other processes disturb less than the clock. Each tree has a process
-of its own, with everything loaded and run once. The two take turns, and who begins
-changes from pair to pair. Where memory comes to lie differs from process to process and
-can cost a few per cent for as long as the process lives, so the pairs are shared among
-several fresh pairs of processes. `import` starts two new ones for each pair, and reads
-byte code, as it does after the first import.
+of one thread, which other processes disturb less than the clock. Each tree has a
+process of its own, with everything loaded and run once. The two take turns, and who
+begins changes from pair to pair. Where memory comes to lie differs from process to
+process and can cost a few per cent for as long as the process lives, so the pairs are
+shared among several fresh pairs of processes. `import` starts two new ones for each
+pair, and reads byte code, as it does after the first import.
 
 The table shows the median of the ratios, an interval that holds it with a probability
 of at least 95 % (between two order statistics: nothing is assumed of the distribution),

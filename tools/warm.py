@@ -1,7 +1,8 @@
 """Code in processes of its own, without the seconds that importing takes each time.
 
 An interpreter that has loaded the libraries waits for work and forks for each piece:
-the child has its own folder, memory, output and exit code, as if a shell had started it.
+the child has its own folder, memory, output and exit code, as if a shell had started
+it.
 
     p = warm.run('sample swissroll --n 10'.split(), folder)
     assert p.returncode == 0, p.stderr
