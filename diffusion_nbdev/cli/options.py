@@ -214,7 +214,7 @@ def add_guidance(p: Parser):
         p: changed
     """
     p.add_argument('--class', metavar='C', dest='c',
-                   help='a label, several with commas between, or all')
+                   help='a label or name, several with commas between, or all')
     p.add_argument('--w', metavar='W', type=number, help='guidance weight (default 0)')
     p.add_argument('--guide', metavar='WEIGHTS',
                    help='weaker weights of the same data, to guide away from')
