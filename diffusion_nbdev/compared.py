@@ -192,7 +192,7 @@ def table_gaps(
     Returns: what is compared -> how it is, which column
     """
     x, y = x.double(), y.double()
-    def name(k): return names[k] if names else f'column {k + 1}'
+    def name(k:int) -> str: return names[k] if names else f'column {k + 1}'
     shift, k = mean_shift(x, y)
     ratio, j = std_ratio(x, y)
     return dict(

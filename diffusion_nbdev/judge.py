@@ -72,11 +72,11 @@ def image_shape(net:nn.Module) -> tuple[int, ...]:
     "What a classifier looks at: digits, unless it says otherwise by its `shape`"
     return getattr(net, 'shape', (1, 28, 28))
 
-def digit_features(net: nn.Module, x: Tensor, batch_size: int = 500) -> Tensor:
+def digit_features(net: DigitNet, x: Tensor, batch_size: int = 500) -> Tensor:
     """Features of images, in evaluation mode, without gradients; checks the images
 
     Arguments:
-        net: with features(x), for images in [-1, 1]
+        net: or another with features(x), for images in [-1, 1]
         x: images in [0, 1], shape (n, 1, 28, 28), or as the net says
         batch_size: images at a time
     Returns: shape (n, dim), float32, on the CPU

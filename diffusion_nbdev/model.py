@@ -51,14 +51,14 @@ class Units:
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
-    std: float | list[float] = 1. # then divided by
-    clip: float | None = None # no data lie beyond this, in the model's units
-    n_classes: int = 0       # labels run from 0 to n_classes - 1; 0 for no labels
-    name: str = ''           # of the data set
+    std: float | list[float] = 1.  # then divided by
+    clip: float | None = None      # no data lie beyond this, in the model's units
+    n_classes: int = 0             # labels run from 0 to n_classes - 1; 0 for no labels
+    name: str = ''                 # of the data set
     classes: list[str] = field(default_factory=list) # their names, if they have any
     columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table:
     # name -> 'real', 'whole', or its words
-    label: str = ''          # name of the column of labels
+    label: str = ''                # name of the column of labels
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -305,7 +305,7 @@ def load(
         name: a shipped name, a safetensors file, or a run's folder
         trust: let the file's card name any class that can be imported?
         net: gets the weights, in place of the net of the card
-        n_classes: for training on: as many classes, which begin as those of the file
+        n_classes: for training on: as many classes, begun as the file's
     Returns: in evaluation mode, on the CPU
     """
     path = find_weights(name)

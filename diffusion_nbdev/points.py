@@ -162,7 +162,11 @@ def read_arrays(path: Path) -> Table:
         f'x{k}': 'whole' for k in range(x.shape[1] if whole else 0)}
     if x.dtype != np.uint8: x = x.astype(np.float64)
     if c is None: return Table(torch.from_numpy(x), None, columns)
-    c, classes = label_numbers(plain_array(c), str(path))
+    c = plain_array(c)
+    if c.dtype.kind in 'US':
+        raise ValueError(f'{path}: labels are words: number them from 0, or write a '
+                         'table')
+    c, classes = label_numbers(c, str(path))
     return Table(torch.from_numpy(x), c, columns, classes)
 
 # %% ../nbs/84d_points.ipynb #84a-file

@@ -102,9 +102,10 @@ def judge_tensors(net, parts: dict, turns: bool) -> dict:
     from diffusion_nbdev.judge import digit_features
     tensors = {f'net.{k}': v for k, v in net.state_dict().items()}
     for name, part in (('test', 'test'), ('held_out', 'validation')):
-        x, c = upright(*parts[part], turns)
+        x, c = parts[part]
+        x, c = upright(x, c, turns)
         tensors[name], tensors[f'{name}_labels'] = digit_features(net, x), c
-    every = torch.cat([upright(*rows, turns)[1] for rows in parts.values()])
+    every = torch.cat([upright(x, c, turns)[1] for x, c in parts.values()])
     n_classes = net.head[-1].out_features
     return {**tensors, 'counts': torch.bincount(every, minlength=n_classes)}
 
@@ -204,11 +205,12 @@ def opened_judge(path: str, model):
     """A judge from its file; ValueError if it looks at other pictures or classes
 
     Arguments:
-        path: of its file
+        path: of its file, or the name of the one that is shipped
         model: that draws
     """
+    from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.judge import load_extractor
-    ex = load_extractor(path)
+    ex = load_extractor(find_weights(path))
     shape = ex.card['data'].get('shape', [1, 28, 28])
     if shape != model.data.shape:
         raise ValueError(f'{path}: judges pictures of shape {shape}, the model draws '

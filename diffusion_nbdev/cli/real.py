@@ -61,13 +61,14 @@ class Real:
         return dataclasses.replace(self, x=self.x[here], c=self.c[here])
 
 # %% ../../nbs/91i_real.ipynb #91i-labels-for
-def labels_for(text: str | None, model, n: int):
+def labels_for(text: str | None, model, n: int) -> Any:
     """The classes that are asked for, in turn
 
     Arguments:
         text: as typed: '7', '0,star', 'all', or nothing
         model: that draws
         n: how many samples
+    Returns: (n,), or None
     """
     return asked_classes(text, model.n_classes, n, model.data.classes)
 
@@ -105,13 +106,13 @@ def loaded(data, part: str, units) -> list:
     Returns: x (N, *) in the data's units, labels (N,) or None; empty without rows
     """
     import torch
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     try:
         batches = list(getattr(data, LOADERS[part])() or [])
     except (NotImplementedError, MisconfigurationException):
         return []
     if not batches: return []
-    batches = [b if isinstance(b, (tuple, list)) else (b,) for b in batches]
+    batches = [list(b) if isinstance(b, (tuple, list)) else [b] for b in batches]
     x = units.to_data(torch.cat([b[0] for b in batches]))
     c = torch.cat([b[1] for b in batches]) if len(batches[0]) > 1 else None
     return [x, None if c is None or (c < 0).any() else c.long()]
