@@ -193,9 +193,11 @@ def check_data(model: Model, data: Any) -> None:
             f'{units.n_classes} classes: give it the attribute n_classes = '
             f'{units.n_classes}, or 0 if it takes no labels')
     labelled = getattr(model.net, 'n_classes', 0)
-    for what in ('shape', 'mean', 'std', *['n_classes'] * bool(labelled)):
+    labels = ['n_classes', 'classes'] if labelled else []
+    for what in ('shape', 'mean', 'std', 'columns', *labels):
         theirs, ours = getattr(units, what), getattr(own, what)
-        if theirs != ours:
+        unknown = what in ('classes', 'columns') and not (theirs and ours)
+        if theirs != ours and not unknown:
             raise ValueError(
                 f"data: its {what} is {theirs}, that of the model's units is {ours}: "
                 'make the model with data.units, or give the data the units model.data')
