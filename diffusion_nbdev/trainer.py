@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'checked_batch', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint',
-           'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained',
-           'interruptible']
+           'check_training', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint', 'end_finished',
+           'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
 import math
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from .checks import choose, in_range
 from .data import seed_of
 from .devices import (
     chosen_precision, compile_forward, pick_device, products)
+from .inputs import checked_batch
 from .model import Model
 from .noise import SeededNoise
 from .recipes import objective_recipe
@@ -162,21 +162,6 @@ def check_training(model: Any, objective: Any, h) -> None:
     if not callable(objective):
         raise ValueError(f'objective = {objective!r}: must be a function')
 
-def checked_batch(
-    x0: Any, c: Any = None, i: Any = None, *more,
-) -> tuple[Tensor, Any, Any]:
-    """Data, labels and row numbers; ValueError for a batch that holds no data
-
-    Arguments:
-        x0: data, the first thing in a batch
-        c: labels
-        i: row numbers
-        more: whatever else a loader gives
-    """
-    if torch.is_tensor(x0): return x0, c, i
-    raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
-                     'data and labels, in the units of the model')
-
 # %% ../nbs/88_trainer.ipynb #88-check-data
 def check_data(model: Model, data: Any) -> None:
     """ValueError if the data are in other units than the model's, with both
@@ -193,9 +178,11 @@ def check_data(model: Model, data: Any) -> None:
             f'{units.n_classes} classes: give it the attribute n_classes = '
             f'{units.n_classes}, or 0 if it takes no labels')
     labelled = getattr(model.net, 'n_classes', 0)
-    for what in ('shape', 'mean', 'std', *['n_classes'] * bool(labelled)):
+    labels = ['n_classes', 'classes'] if labelled else []
+    for what in ('shape', 'mean', 'std', 'columns', *labels):
         theirs, ours = getattr(units, what), getattr(own, what)
-        if theirs != ours:
+        unknown = what in ('classes', 'columns') and not (theirs and ours)
+        if theirs != ours and not unknown:
             raise ValueError(
                 f"data: its {what} is {theirs}, that of the model's units is {ours}: "
                 'make the model with data.units, or give the data the units model.data')

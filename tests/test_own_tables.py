@@ -333,3 +333,15 @@ def test_the_config_needs_no_sizes(tmp_path, monkeypatch, capsys):
     # and pictures are no rows of a table
     with pytest.raises(ValueError, match='the net takes rows of a table'):
         coordinates_of_net(TensorData(torch.rand(9, 1, 8, 8)))
+
+
+def test_other_names_are_not_trained_on(trained):
+    data, model, _ = trained
+    table = {**TABLE, 'sort': [{'star': 'a'}.get(v, 'b') for v in TABLE['sort']]}
+    with pytest.raises(ValueError, match="data: its classes is .'a', 'b'., that of"):
+        fit(LitDiffusion(model), FileData(table, 'sort'), max_steps=1, progress=False)
+    # in the model's units they are refused one by one, and more rows of its own are not
+    with pytest.raises(ValueError, match="'[ab]' is not among the classes disk, far"):
+        FileData(table, 'sort', units=data.units)
+    more = FileData({k: v[:9] for k, v in TABLE.items()}, 'sort', units=data.units)
+    assert more.units == data.units
