@@ -23,7 +23,7 @@ def votes(x: Tensor, pool: Tensor) -> Tensor:
     """Share of the samples whose nearest image this is; images equally near share a vote
 
     Arguments:
-        x: samples, shape (N, D)
+        x: samples, shape (num, D)
         pool: images they may be near to, shape (M, D)
     Returns: shape (M,), float64; sum 1
     """
@@ -38,11 +38,11 @@ def votes(x: Tensor, pool: Tensor) -> Tensor:
     return total / len(x)
 
 # %% ../nbs/18_copying.ipynb #copying-null
-def null_shares(v: Tensor, draws: int = 1000, seed: int = 0) -> Tensor:
+def null_shares(cast: Tensor, draws: int = 1000, seed: int = 0) -> Tensor:
     """Votes of random halves of the pool: the share of samples that know neither half
 
     Arguments:
-        v: votes for the 2n images of the pool, shape (2n,)
+        cast: votes for the 2n images of the pool, shape (2n,)
         draws: how many random halves
         seed: equal seeds, equal halves
     Returns: shape (draws,), float64
@@ -50,17 +50,17 @@ def null_shares(v: Tensor, draws: int = 1000, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     found = []
     for rows in torch.arange(draws).split(100):
-        order = torch.rand(len(rows), len(v), generator=generator).argsort(1)
-        found.append(v[order[:, :len(v) // 2]].sum(1))
+        order = torch.rand(len(rows), len(cast), generator=generator).argsort(1)
+        found.append(cast[order[:, :len(cast) // 2]].sum(1))
     return torch.cat(found)
 
-def null_std(v: Tensor) -> float:
+def null_std(cast: Tensor) -> float:
     """Standard deviation of `null_shares` over all halves there are
 
     Arguments:
-        v: votes for the 2n images of the pool, shape (2n,)
+        cast: votes for the 2n images of the pool, shape (2n,)
     """
-    return (len(v) / 4 * v.var()).sqrt().item()
+    return (len(cast) / 4 * cast.var()).sqrt().item()
 
 # %% ../nbs/18_copying.ipynb #copying-refuse
 #| code-fold: true
@@ -77,7 +77,7 @@ def copy_sets(x: Tensor, train: Tensor, held_out: Tensor) -> list[Tensor]:
     """Sets made ready for the copy test, or a ValueError that says what is wrong
 
     Arguments:
-        x: samples, shape (N, *)
+        x: samples, shape (num, *)
         train: training images, shape (n, *)
         held_out: images never trained on, shape (n, *)
     Returns: the three as float64 rows
@@ -123,7 +123,7 @@ def copy_test(
     for sets that overlap, repeat images, differ in size or have fewer than 10.
 
     Arguments:
-        x: samples, shape (N, *)
+        x: samples, shape (num, *)
         train: images trained on, shape (n, *), all different
         held_out: as many like them, never trained on, shape (n, *)
         draws: random partitions of the pool
@@ -131,12 +131,12 @@ def copy_test(
     """
     in_range('draws', draws, 1, whole=True)
     x, train, held_out = copy_sets(x, train, held_out)
-    v = votes(x, torch.cat([train, held_out]))
-    n, share = len(train), v[:len(train)].sum().item()
+    cast = votes(x, torch.cat([train, held_out]))
+    n, share = len(train), cast[:len(train)].sum().item()
     # equal, but for rounding
-    as_large = null_shares(v, draws, seed) >= share - 1e-9
+    as_large = null_shares(cast, draws, seed) >= share - 1e-9
     p = (1 + int(as_large.sum())) / (1 + draws)
-    return Copies(share, null_std(v), p, len(x), n)
+    return Copies(share, null_std(cast), p, len(x), n)
 
 # %% ../nbs/18_copying.ipynb #copying-patches
 def patches(x: Tensor, side: int) -> Tensor:
@@ -168,7 +168,7 @@ def alike(shape: tuple, side: int, anywhere: bool) -> list[Tensor]:
 class LocalMachine:
     """The best denoiser among those that see one patch of the state for each pixel
 
-    Local score machine, Kamb and Ganguli 2025; `anywhere`: the equivariant one, whose
+    Local score machine, Kamb and Ganguli 2025, section 3; `anywhere`: the equivariant one, whose
     patches may come from anywhere in the training images, borders as they are."""
     def __init__(
         self, sched: Schedule, images: Tensor, side: int, anywhere: bool = True,
@@ -182,7 +182,8 @@ class LocalMachine:
         """
         images = point_set(images, 'images')
         if images.ndim != 4:
-            raise ValueError(f'images have shape {tuple(images.shape)}: must be (n, C, H, W)')
+            found = f'images have shape {tuple(images.shape)}'
+            raise ValueError(f'{found}: must be (n, C, H, W)')
         if in_range('side', side, 1, whole=True) % 2 == 0:
             raise ValueError(f'side is {side}: must be odd')
         self.shape, self.side = tuple(images.shape[1:]), side
