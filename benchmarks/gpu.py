@@ -50,7 +50,7 @@ FULL = SimpleNamespace(
 TINY = SimpleNamespace(
     steps=4, rounds=2, backend='eager', default=8, probe=4, batches={2: 4},
     rows=40, warm=1, windows={4: 2}, agree=1, parts=(60, 20),
-    recipe=('--trainer.max_steps', '2', '--trainer.accelerator', 'cpu'))
+    recipe=('--trainer.max_steps', '2', '--trainer.accelerator', 'cpu', '--no_compile'))
 
 # -- time ------------------------------------------------------------------------------
 

@@ -1,22 +1,35 @@
-"""The digits: what each ingredient of the recipe is worth, how loss and samples relate while training, and what the shipped weights score.
+"""The digits: what each ingredient of the recipe is worth, how loss and samples relate
+while training, and what the shipped weights score.
 
-    python benchmarks/mnist.py --data DIR               all parts, about three hours on one core, into benchmarks/mnist.json
-    python benchmarks/mnist.py --parts quality guidance only some of: default ablation middle minutes epochs quality guidance judges; quality and guidance need no data set
-    python benchmarks/mnist.py --seconds 3 --n 100 ...  a minute, to see that it runs; give it another --out
+    python benchmarks/mnist.py --data DIR
+        all parts, about three hours on one core, into benchmarks/mnist.json
+    python benchmarks/mnist.py --parts quality guidance
+        only some of: default ablation middle minutes epochs quality guidance judges;
+        quality and guidance need no data set
+    python benchmarks/mnist.py --seconds 3 --n 100 ...
+        a minute, to see that it runs; give it another --out
 
-default   the config `mnist_uncond` as it stands, trained to its end: what it took, its scores, and 64 of its digits in mnist_default.png
-ablation  the packaged recipe with one ingredient changed at a time, each trained for the same processor time of one thread
-middle    training times from the middle or spread evenly: as many images for one as for the other, three seeds
-minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many minutes of two cores: their processor time is counted,
-          trainings and judging on one thread each
-epochs    validation loss of the averaged weights after each epoch of the packaged training, and what their samples score
+default   the config `mnist_uncond` as it stands, trained to its end: what it took, its
+          scores, and 64 of its digits in mnist_default.png
+ablation  the packaged recipe with one ingredient changed at a time, each trained for
+          the same processor time of one thread
+middle    training times from the middle or spread evenly: as many images for one as for
+          the other, three seeds
+minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many minutes of
+          two cores: their processor time is counted, trainings and judging on one
+          thread each
+epochs    validation loss of the averaged weights after each epoch of the packaged
+          training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
 guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
-judges    the shipped weights before the shipped judge and before another, with a net, a split and a training of its own
+judges    the shipped weights before the shipped judge and before another, with a net, a
+          split and a training of its own
 
-Samples are judged by the shipped classifier, against real test images. DIR holds the data set, as `diffusion fit --data.data_dir` has it.
+Samples are judged by the shipped classifier, against real test images. DIR holds the
+data set, as `diffusion fit --data.data_dir` has it.
 """
-import argparse, contextlib, importlib.metadata, json, math, os, platform, subprocess, sys, tempfile, time
+import argparse, contextlib, importlib.metadata, json, math, os, platform, subprocess
+import sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
@@ -39,26 +52,34 @@ from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, fit
 from diffusion_nbdev.unet import UNet
 
-KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision', 'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor', 'accuracy', 'accuracy_real')
+KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision',
+        'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor',
+        'accuracy', 'accuracy_real')
 
 def drawn(model, sampler, n, num, **options):
     "`num` samples, as many of each class as of any other, and their classes"
     c = torch.arange(num) % model.n_classes if model.n_classes else None
-    with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options) # as `diffusion sample` does
+    with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())):
+        # as `diffusion sample` does
+        x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options)
     return x.clamp(0, 1), c
 
 def judged(model, sampler, n, num, **options):
     x, c = drawn(model, sampler, n, num, **options)
-    return dict(sampler=sampler, steps=n, calls=model.calls, num=num, **kept(score_images(x, c)))
+    return dict(sampler=sampler, steps=n, calls=model.calls, num=num,
+                **kept(score_images(x, c)))
 
 def kept(score): return {k: round(score[k], 5) for k in KEPT if k in score}
 
-# -- the recipe, as configs/mnist_cond.yaml has it -----------------------------------------------------
+# -- the recipe, as configs/mnist_cond.yaml has it -------------------------------------
 
 NET = dict(channels=(48, 96, 128), patch=2, n_classes=10)
-PLAIN = dict(channels=(32, 64, 128), patch=1, blocks=2, n_classes=10, norm='batch', attention=False)
-BRIGHT = dict(mean=0., std=1., clip=1.)                                          # images in [0, 1] inside the net
-VARIANTS = { # name -> what differs
+PLAIN = dict(channels=(32, 64, 128), patch=1, blocks=2, n_classes=10, norm='batch',
+             attention=False)
+# images in [0, 1] inside the net
+BRIGHT = dict(mean=0., std=1., clip=1.)
+# name -> what differs
+VARIANTS = {
     'the recipe':                         {},
     'at full resolution':                 dict(net=dict(patch=1)),
     'float32':                            dict(precision='32-true'),
@@ -68,30 +89,43 @@ VARIANTS = { # name -> what differs
     'times drawn one by one':             dict(times='independent'),
     'times spread evenly':                dict(lit=dict(times='uniform')),
     'no average of the weights':          dict(ema=None),
-    'constant learning rate of 1e-3':     dict(lit=dict(lr=1e-3, decay='constant', warmup=0)),
+    'constant learning rate of 1e-3':     dict(lit=dict(lr=1e-3, decay='constant',
+                                                        warmup=0)),
     'turned by up to 5 degrees':          dict(degrees=5.),
-    'a plain U-Net and its usual recipe': dict(net=PLAIN, pred='eps', units=BRIGHT, batch=32, ema=None, times='independent', precision='32-true',
-                                               lit=dict(lr=1e-3, decay='constant', warmup=0, times='uniform')),
+    'a plain U-Net and its usual recipe': dict(net=PLAIN, pred='eps', units=BRIGHT,
+                                               batch=32, ema=None, times='independent',
+                                               precision='32-true',
+                                               lit=dict(lr=1e-3, decay='constant',
+                                                        warmup=0, times='uniform')),
 }
 
-def drawn_one_by_one(T, B, u=None, times='uniform', device=None): return 1 + (T * ddpm.TIMES[times](torch.rand(B).double())).long().clamp(max=T - 1)
+def drawn_one_by_one(T, B, u=None, times='uniform', device=None):
+    return 1 + (T * ddpm.TIMES[times](torch.rand(B).double())).long().clamp(max=T - 1)
 
-def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999, degrees=0., times=None, precision=None, lit={}, seed=0):
+def train(data_dir, folder, steps, net={}, units=None, pred='v', batch=64, ema=0.999,
+          degrees=0., times=None, precision=None, lit={}, seed=0):
     "The recipe with changes, for so many steps: the averaged model."
     data = MNISTData(data_dir=data_dir, batch_size=batch, degrees=degrees)
     if units: data.units = Units([1, 28, 28], n_classes=10, name='mnist', **units)
     torch.manual_seed(seed)
-    model = Model(UNet(**(net if 'channels' in net else {**NET, **net})), cosine_schedule(T=1000), pred, data.units)
-    with mock.patch('diffusion_nbdev.training.draw_times', drawn_one_by_one) if times else contextlib.nullcontext():
-        fit(LitDiffusion(model, **{**dict(lr=4e-3, warmup=200, times='logit_normal', seed=seed), **lit}), data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
-            precision=precision or ('bf16-mixed' if bfloat16_pays() else '32-true'), limit_val_batches=0)
+    model = Model(UNet(**(net if 'channels' in net else {**NET, **net})),
+                  cosine_schedule(T=1000), pred, data.units)
+    lit = LitDiffusion(model, **{**dict(lr=4e-3, warmup=200, times='logit_normal',
+                                        seed=seed), **lit})
+    precision = precision or ('bf16-mixed' if bfloat16_pays() else '32-true')
+    with (mock.patch('diffusion_nbdev.training.draw_times', drawn_one_by_one) if times
+          else contextlib.nullcontext()):
+        fit(lit, data, folder, ema=ema, pictures=0, progress=False, max_steps=steps,
+            precision=precision, limit_val_batches=0)
     return model
 
 def train_for(seconds, data_dir, **changes):
-    "The recipe with changes, for as many steps as fit into `seconds` of processor time: the averaged model, and what it took"
+    """The recipe with changes, for as many steps as fit into `seconds` of processor
+    time: the averaged model, and what it took"""
     with tempfile.TemporaryDirectory() as tmp:
         cost = {}
-        for steps in (5, 25):                                                    # what a step costs, in processor time
+        # what a step costs, in processor time
+        for steps in (5, 25):
             start = time.process_time()
             train(data_dir, tmp, steps, **changes)
             cost[steps] = time.process_time() - start
@@ -99,7 +133,9 @@ def train_for(seconds, data_dir, **changes):
         start, wall = time.process_time(), time.perf_counter()
         model = train(data_dir, tmp, steps, **changes)
         took, wall = time.process_time() - start, time.perf_counter() - wall
-    return model, dict(updates=steps, images=steps * changes.get('batch', 64), weights=sum(p.numel() for p in model.net.parameters()), seconds=round(took, 1), wall=round(wall, 1))
+    return model, dict(updates=steps, images=steps * changes.get('batch', 64),
+                       weights=sum(p.numel() for p in model.net.parameters()),
+                       seconds=round(took, 1), wall=round(wall, 1))
 
 def ablation(args, names=tuple(VARIANTS)):
     rows = []
@@ -118,38 +154,45 @@ def middle(args):
             with tempfile.TemporaryDirectory() as tmp:
                 model = train(args.data, tmp, args.steps, seed=seed, **VARIANTS[name])
             found = judged(model, 'dpmpp_2m', 20, args.n)
-            rows.append(dict(name=name, seed=seed, updates=args.steps, images=64 * args.steps, **found))
+            rows.append(dict(name=name, seed=seed, updates=args.steps,
+                             images=64 * args.steps, **found))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-# -- the config as it stands -----------------------------------------------------------------------------
+# -- the config as it stands -----------------------------------------------------------
 
 DEFAULT = dict(ddim=(20,), dpmpp_2m_sde=(20,))
 
 def finished(run):
-    "The averaged model of a run, and how long it was trained; of a checkpoint, as far as it has come"
+    """The averaged model of a run, and how long it was trained; of a checkpoint, as far
+    as it has come"""
     if run.suffix != '.ckpt':
         model = load(run)
-        facts = {k: model.card['training'][k] for k in ('epochs', 'steps', 'seed', 'threads')}
+        facts = {k: model.card['training'][k]
+                 for k in ('epochs', 'steps', 'seed', 'threads')}
         return model, dict(facts, images=64 * facts['steps'])
     kept = torch.load(run, map_location='cpu', weights_only=True)
-    model = Model(UNet(channels=NET['channels'], patch=2), cosine_schedule(T=1000), 'v', unit_images([1, 28, 28], 10, 'mnist')).eval()
+    model = Model(UNet(channels=NET['channels'], patch=2), cosine_schedule(T=1000), 'v',
+                  unit_images([1, 28, 28], 10, 'mnist')).eval()
     LitDiffusion(model).load_state_dict(kept['state_dict'])
     steps = kept['global_step']
-    return model, dict(epochs=kept['epoch'] + 1, steps=steps, images=64 * steps, seed=0, threads=1)
+    return model, dict(epochs=kept['epoch'] + 1, steps=steps, images=64 * steps, seed=0,
+                       threads=1)
 
 def default(args):
-    "One training with `diffusion fit --config mnist_uncond`, judged as the shipped weights are"
+    "One `diffusion fit --config mnist_uncond`, judged as the shipped weights are"
     from diffusion_nbdev.cli.main import main as cli
     from diffusion_nbdev.plots import image_grid
     data, here = str(Path(args.data or '.').resolve()), Path.cwd()
     with tempfile.TemporaryDirectory() as tmp:
         if not args.run:
-            os.chdir(tmp)                                                        # `fit` leaves its run where it is called
+            # `fit` leaves its run where it is called
+            os.chdir(tmp)
             failed = cli(['fit', '--config', 'mnist_uncond', '--data.data_dir', data])
             os.chdir(here)
             if failed: sys.exit(failed)
-        model, training = finished(Path(args.run or Path(tmp)/'run'/'mnist_uncond'/'version_0'))
+        run = args.run or Path(tmp)/'run'/'mnist_uncond'/'version_0'
+        model, training = finished(Path(run))
     rows = []
     for sampler, steps in DEFAULT.items():
         for n in steps:
@@ -158,34 +201,47 @@ def default(args):
     # the same noise as the chapter's digits
     x = model.generate('ddim', n=20, num=64, seed=0)
     digits = image_grid(model.data.to_model(x), ncols=8, pad=0)[..., 0]
-    Image.fromarray(digits.numpy()).save(ROOT/'benchmarks'/'mnist_default.png', optimize=True)
+    Image.fromarray(digits.numpy()).save(ROOT/'benchmarks'/'mnist_default.png',
+                                         optimize=True)
     return dict(training=training, rows=rows)
 
-# -- against others, trained equally long --------------------------------------------------------------
+# -- against others, trained equally long ----------------------------------------------
 
 class Peer(torch.nn.Module):
-    "diffusers' UNet2DModel, 2.5 million weights, with labels, as a net of ours: its times are 0 to T - 1"
+    """diffusers' UNet2DModel, 2.5 million weights, with labels, as a net of ours: its
+    times are 0 to T - 1"""
     n_classes = 10
     def __init__(self):
         super().__init__()
         self.net = unet2d(num_class_embeds=10)
-    def forward(self, xt, t, c=None): return self.net(xt, (t - 1).expand(len(xt)), class_labels=c, return_dict=False)[0]
+    def forward(self, xt, t, c=None):
+        return self.net(xt, (t - 1).expand(len(xt)), class_labels=c,
+                        return_dict=False)[0]
 
 def train_diffusers(seconds, data_dir, lr=1e-3, batch=64):
-    "Its documented loop for `seconds` of processor time: DDPMScheduler, AdamW, warm-up and cosine, EMAModel, bfloat16"
+    """Its documented loop for `seconds` of processor time: DDPMScheduler, AdamW,
+    warm-up and cosine, EMAModel, bfloat16"""
     import diffusers
     from diffusers.training_utils import EMAModel
     data = MNISTData(data_dir=data_dir, batch_size=batch)
     data.setup()
     torch.manual_seed(0)
-    peer, noise, n, used, start, wall = Peer(), diffusers.DDPMScheduler(1000), 0, 0., time.process_time(), time.perf_counter()
-    adam, average = torch.optim.AdamW(peer.parameters(), lr, weight_decay=1e-6), EMAModel(peer.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    peer = Peer()
+    noise = diffusers.DDPMScheduler(1000)
+    n, used = 0, 0.
+    start = time.process_time()
+    wall = time.perf_counter()
+    adam = torch.optim.AdamW(peer.parameters(), lr, weight_decay=1e-6)
+    average = EMAModel(peer.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     while used < seconds:
         for x, c, *_ in data.train_dataloader():
             if (used := time.process_time() - start) >= seconds: break
-            for group in adam.param_groups: group['lr'] = lr * min(1, (n + 1) / 200) * 0.5 * (1 + math.cos(math.pi * used / seconds))
+            warm, cosine = min(1, (n + 1) / 200), 1 + math.cos(math.pi * used / seconds)
+            for group in adam.param_groups: group['lr'] = lr * warm * 0.5 * cosine
             eps, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
-            with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())): out = peer.net(noise.add_noise(x, eps, t), t, class_labels=c, return_dict=False)[0]
+            with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())):
+                out = peer.net(noise.add_noise(x, eps, t), t, class_labels=c,
+                               return_dict=False)[0]
             torch.nn.functional.mse_loss(out.float(), eps).backward()
             torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.)
             adam.step()
@@ -193,9 +249,18 @@ def train_diffusers(seconds, data_dir, lr=1e-3, batch=64):
             average.step(peer.parameters())
             n += 1
     average.copy_to(peer.parameters())
-    return Model(peer.eval(), linear_schedule(T=1000), 'eps', data.units), dict(updates=n, images=n * batch, weights=sum(p.numel() for p in peer.parameters()), seconds=round(used, 1), wall=round(time.perf_counter() - wall, 1), lr=lr)
+    wall = time.perf_counter() - wall
+    cost = dict(updates=n, images=n * batch,
+                weights=sum(p.numel() for p in peer.parameters()),
+                seconds=round(used, 1), wall=round(wall, 1), lr=lr)
+    model = Model(peer.eval(), linear_schedule(T=1000), 'eps', data.units)
+    return model, cost
 
-TRAINERS = {'the recipe': train_for, 'a plain U-Net and its usual recipe': lambda seconds, data: train_for(seconds, data, **VARIANTS['a plain U-Net and its usual recipe']),
+def train_plain(seconds, data):
+    return train_for(seconds, data, **VARIANTS['a plain U-Net and its usual recipe'])
+
+TRAINERS = {'the recipe': train_for,
+            'a plain U-Net and its usual recipe': train_plain,
             "diffusers' UNet2DModel": train_diffusers}
 
 def minutes(args):
@@ -203,9 +268,15 @@ def minutes(args):
     for name, trainer in TRAINERS.items():
         if args.only and name not in args.only: continue
         for k in args.minutes:
-            try: model, cost = trainer(120 * k, args.data)                       # two cores
-            except ImportError as e: print(f"{name}: {e.name} is not installed (pip install -e '.[bench]'): measuring the rest", file=sys.stderr); break
-            rows.append(dict(name=name, minutes=k, **cost, **judged(model, 'ddim', 50, args.n, eta=1.)))
+            # two cores
+            try:
+                model, cost = trainer(120 * k, args.data)
+            except ImportError as e:
+                print(f"{name}: {e.name} is not installed (pip install -e '.[bench]'): "
+                      "measuring the rest", file=sys.stderr)
+                break
+            rows.append(dict(name=name, minutes=k, **cost,
+                             **judged(model, 'ddim', 50, args.n, eta=1.)))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
@@ -216,21 +287,33 @@ def epochs(args):
     with tempfile.TemporaryDirectory() as tmp:
         kept = Path(args.run) if args.run else Path(tmp)
         if not args.run:
-            each = ['--trainer.callbacks+=ModelCheckpoint', f'--trainer.callbacks.dirpath={tmp}', '--trainer.callbacks.save_top_k=-1', '--trainer.callbacks.filename={epoch}']
-            if cli.main(['fit', '--config', 'mnist_cond', '--data.data_dir', args.data, *each]): sys.exit(1)
+            each = ['--trainer.callbacks+=ModelCheckpoint',
+                    f'--trainer.callbacks.dirpath={tmp}',
+                    '--trainer.callbacks.save_top_k=-1',
+                    '--trainer.callbacks.filename={epoch}']
+            if cli.main(['fit', '--config', 'mnist_cond', '--data.data_dir', args.data,
+                         *each]):
+                sys.exit(1)
         data = MNISTData(data_dir=args.data, batch_size=500)
         data.setup()
         model = Model(UNet(**NET), cosine_schedule(T=1000), 'v', data.units).eval()
         lit = LitDiffusion(model)
         import lightning.pytorch as L
-        for path in sorted(kept.rglob('epoch=*.ckpt'), key=lambda p: int(p.stem.partition('=')[2])):
-            lit.load_state_dict(torch.load(path, map_location='cpu', weights_only=True)['state_dict'])
-            with quiet(): loss = L.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator='cpu').validate(lit, data, verbose=False)[0]['val_loss']
-            rows.append(dict(epoch=int(path.stem.partition('=')[2]) + 1, val_loss=loss, **judged(model, 'dpmpp_2m', 20, args.n)))
+        for path in sorted(kept.rglob('epoch=*.ckpt'),
+                           key=lambda p: int(p.stem.partition('=')[2])):
+            lit.load_state_dict(torch.load(path, map_location='cpu',
+                                           weights_only=True)['state_dict'])
+            with quiet():
+                trainer = L.Trainer(logger=False, enable_progress_bar=False,
+                                    enable_model_summary=False, accelerator='cpu')
+                loss = trainer.validate(lit, data, verbose=False)[0]['val_loss']
+            rows.append(dict(epoch=int(path.stem.partition('=')[2]) + 1, val_loss=loss,
+                             **judged(model, 'dpmpp_2m', 20, args.n)))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-STEPS = dict(ddim=(5, 10, 20, 50), ddpm=(10, 20, 50), dpmpp_2m=(5, 10, 20, 50), unipc2=(5, 10, 20), dpmpp_2m_sde=(10, 20, 50))
+STEPS = dict(ddim=(5, 10, 20, 50), ddpm=(10, 20, 50), dpmpp_2m=(5, 10, 20, 50),
+             unipc2=(5, 10, 20), dpmpp_2m_sde=(10, 20, 50))
 
 def quality(args):
     rows = []
@@ -242,7 +325,9 @@ def quality(args):
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-GUIDANCE = [dict(w=w) for w in (0., 0.25, 0.5, 1., 2., 4.)] + [dict(w=4., interval=(100, 700)), dict(w=4., rescale=0.7)]
+GUIDANCE = [dict(w=w) for w in (0., 0.25, 0.5, 1., 2., 4.)] + [
+    dict(w=4., interval=(100, 700)), dict(w=4., rescale=0.7)
+]
 
 def guidance(args):
     rows, model = [], load('mnist_cond')
@@ -251,15 +336,19 @@ def guidance(args):
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-# -- does it depend on who judges? ----------------------------------------------------------------------
+# -- does it depend on who judges? -----------------------------------------------------
 
 class OtherNet(torch.nn.Module):
-    "A classifier unlike `DigitNet`: residual, without batch norm and pooling, 96 features"
+    "A classifier unlike `DigitNet`: residual, no batch norm, no pooling, 96 features"
     def __init__(self, width=40, dim=96):
         super().__init__()
-        conv = lambda c_in, c_out, stride=1: torch.nn.Sequential(torch.nn.Conv2d(c_in, c_out, 3, stride, 1), torch.nn.GroupNorm(8, c_out), torch.nn.GELU())
+        def conv(c_in, c_out, stride=1):
+            return torch.nn.Sequential(
+                torch.nn.Conv2d(c_in, c_out, 3, stride, 1),
+                torch.nn.GroupNorm(8, c_out), torch.nn.GELU())
         self.down = torch.nn.ModuleList([conv(1, width, 2), conv(width, 2 * width, 2)])
-        self.same = torch.nn.ModuleList([conv(width, width), conv(2 * width, 2 * width)])
+        self.same = torch.nn.ModuleList([conv(width, width),
+                                         conv(2 * width, 2 * width)])
         self.last = torch.nn.Linear(2 * width * 7 * 7, dim)
         self.head = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(dim, 10))
     def features(self, x):
@@ -276,10 +365,13 @@ def other_judge(data_dir, seed=7):
     (x, c), held_out, test = (data._rows[part] for part in ('train', 'val', 'test'))
     net, _ = train_digits(x, c, seed, epochs=6, net=OtherNet)
     features = lambda x: digit_features(net, x / 255)
-    return Extractor(net, features(test[0]), test[1], features(held_out[0]), held_out[1], torch.bincount(torch.cat([c, held_out[1]]), minlength=10))
+    counts = torch.bincount(torch.cat([c, held_out[1]]), minlength=10)
+    return Extractor(net, features(test[0]), test[1],
+                     features(held_out[0]), held_out[1], counts)
 
 
-BEFORE_BOTH = dict(mnist_uncond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)], mnist_cond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)])
+BEFORE_BOTH = dict(mnist_uncond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)],
+                   mnist_cond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)])
 
 def judges(args):
     rows, both = [], dict(shipped=load_extractor(), other=other_judge(args.data))
@@ -288,22 +380,30 @@ def judges(args):
         for sampler, n in runs:
             x, c = drawn(model, sampler, n, args.n)
             for judge, extractor in both.items():
-                rows.append(dict(weights=name, judge=judge, sampler=sampler, calls=model.calls, num=args.n, **kept(score_images(x, c, extractor))))
+                rows.append(dict(weights=name, judge=judge, sampler=sampler,
+                                 calls=model.calls, num=args.n,
+                                 **kept(score_images(x, c, extractor))))
                 print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes, epochs=epochs, quality=quality, guidance=guidance, judges=judges)
+PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes,
+             epochs=epochs, quality=quality, guidance=guidance, judges=judges)
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', help='folder of the data set')
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     p.add_argument('--only', nargs='+', help='ablation, minutes, quality: only these')
-    p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10], help='minutes: of two cores')
-    p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint of each epoch; default: of a finished one, or a checkpoint')
-    p.add_argument('--steps', type=int, default=600, help='middle: updates of each training')
-    p.add_argument('--seconds', type=float, default=600, help='ablation: processor time of each training')
+    p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10],
+                   help='minutes: of two cores')
+    p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint '
+                   'of each epoch; default: of a finished one, or a checkpoint')
+    p.add_argument('--steps', type=int, default=600,
+                   help='middle: updates of each training')
+    p.add_argument('--seconds', type=float, default=600,
+                   help='ablation: processor time of each training')
     p.add_argument('--n', type=int, default=2000, help='samples')
     p.add_argument('--threads', type=int, default=1)
     args = p.parse_args()
@@ -311,19 +411,36 @@ def main():
     for part in args.parts:
         start = time.perf_counter()
         result = PARTS[part](args)
-        commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part, *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []), *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []), '--n', str(args.n)]
-        about = dict(command=' '.join(command), seed=0, commit=commit, seconds=round(time.perf_counter() - start), machine=f'{platform.machine()}, {args.threads} thread, {bfloat16_pays() or "no fast bfloat16"}',
-                     versions={k: importlib.metadata.version(k) for k in ('torch', 'lightning', 'numpy')})
-        found = json.loads(args.out.read_text()) if args.out.exists() else {}    # another process may have written its part meanwhile
-        if part == 'minutes': # and these rows are long in the making: those of other nets and times are kept
+        commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT,
+                                capture_output=True, text=True).stdout.strip()
+        command = ['python', 'benchmarks/mnist.py', '--parts', part,
+                   *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []),
+                   *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []),
+                   '--n', str(args.n)]
+        about = dict(command=' '.join(command), seed=0, commit=commit,
+                     seconds=round(time.perf_counter() - start),
+                     machine=f'{platform.machine()}, {args.threads} thread, '
+                     f'{bfloat16_pays() or "no fast bfloat16"}',
+                     versions={k: importlib.metadata.version(k)
+                               for k in ('torch', 'lightning', 'numpy')})
+        # another process may have written its part meanwhile
+        found = json.loads(args.out.read_text()) if args.out.exists() else {}
+        # and these rows are long in the making: those of other nets and times are kept
+        if part == 'minutes':
             new = {(r['name'], r['minutes']) for r in result['rows']}
-            result['rows'] = [*(r for r in found.get(part, dict(rows=[]))['rows'] if (r['name'], r['minutes']) not in new), *result['rows']]
-            result['rows'].sort(key=lambda r: (list(TRAINERS).index(r['name']), r['minutes']))
-        if part == 'quality' and args.only:                                      # the rows of other samplers stay, and what is said of them
-            result['rows'] = [*(r for r in found[part]['rows'] if r['sampler'] not in args.only), *result['rows']]
-            about = dict(found[part]['about'], again={**found[part]['about'].get('again', {}), **{k: about for k in args.only}})
+            old = found.get(part, dict(rows=[]))['rows']
+            kept_rows = [r for r in old if (r['name'], r['minutes']) not in new]
+            place = lambda r: (list(TRAINERS).index(r['name']), r['minutes'])
+            result['rows'] = sorted([*kept_rows, *result['rows']], key=place)
+        # the rows of other samplers stay, and what is said of them
+        if part == 'quality' and args.only:
+            result['rows'] = [*(r for r in found[part]['rows']
+                                if r['sampler'] not in args.only), *result['rows']]
+            about = dict(found[part]['about'],
+                         again={**found[part]['about'].get('again', {}),
+                                **{k: about for k in args.only}})
         found[part] = dict(about=about, **result)
-        with whole_file(args.out) as beside: beside.write_text(json.dumps(found, indent=1) + '\n')
+        with whole_file(args.out) as beside:
+            beside.write_text(json.dumps(found, indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -60,7 +60,7 @@ def mean_weights(
 def mean_over(at: list[float], seen: list[Tensor], h: float, **options) -> Tensor:
     """Mean over a step of the polynomial through known values
 
-    Of a line only, if the step is over three times as long as the last.
+    Of a line only, if the step is long: over 1.5, or over three times the last.
 
     Arguments:
         at: where values are known, in lambda from the step's start
@@ -69,7 +69,7 @@ def mean_over(at: list[float], seen: list[Tensor], h: float, **options) -> Tenso
         options: sign, exact: see `mean_weights`
     Returns: shape (B, *)
     """
-    if len(at) > 2 and at[-1] == 0 and h > -3 * at[-2]:
+    if len(at) > 2 and at[-1] == 0 and h > min(1.5, -3 * at[-2]):
         at, seen = at[-2:], seen[-2:]
     weights = mean_weights(at, h, **options)
     first, *rest = [c * x for c, x in zip(weights, seen)]

@@ -380,7 +380,8 @@ def grids():
         yield f'{name}/all', grid(short, 40)
         states = find('dpmpp_2m')(oracle, sched, draw(3, 2), 6, name)
         yield f'{name}/samples', find('last')(states)
-        for option, value in options_of(grid, 'sched n start end'.split(), GRID_OPTIONS):
+        for option, value in options_of(grid, 'sched n start end'.split(),
+                                        GRID_OPTIONS):
             yield f'{name}/{option}', grid(sched, 8, **value)
 
 

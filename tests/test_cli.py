@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = 'torch', 'lightning', 'matplotlib', 'numpy', 'jsonargparse', 'scipy'
-MATHEMATICS = 'schedules', 'oracles', 'embedding', 'unet', 'ddpm', 'ddim', 'metrics', 'model'
+MATHEMATICS = ('schedules', 'oracles', 'embedding', 'unet', 'ddpm', 'ddim', 'metrics',
+               'model')
 TOY = """
 from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.schedules import cosine_schedule, Schedule, schedule_from_betas

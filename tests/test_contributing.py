@@ -9,13 +9,15 @@ from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.sampling import SAMPLERS, last
 from diffusion_nbdev.schedules import cosine_schedule
 
-TEXT = (Path(__file__).resolve().parent.parent/'CONTRIBUTING.md').read_text(encoding='utf-8')
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture(scope='module')
 def recipes(tmp_path_factory):
     path = tmp_path_factory.mktemp('recipes')/'recipes_of_contributing.py'
-    path.write_text('\n'.join(re.findall(r'```python\n(.*?)```', TEXT, flags=re.S)), encoding='utf-8')
+    path.write_text('\n'.join(re.findall(r'```python\n(.*?)```', TEXT, flags=re.S)),
+                    encoding='utf-8')
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +27,9 @@ def recipes(tmp_path_factory):
 
 def test_sampler(recipes):
     x = load('swissroll').generate('forgetful', n=20, num=50)
-    assert x.shape == (50, 2) and x.isfinite().all() and SAMPLERS['forgetful'].stochastic
+    assert x.shape == (50, 2)
+    assert x.isfinite().all()
+    assert SAMPLERS['forgetful'].stochastic
 
 
 def test_net(recipes, tmp_path):

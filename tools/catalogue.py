@@ -1,4 +1,4 @@
-"""The table of samplers and grids that the command line reads instead of importing torch.
+"""The table of samplers and grids that the command line reads, without torch.
 
     python tools/catalogue.py            write diffusion_nbdev/catalogue.json
     python tools/catalogue.py --check    say whether it is in step; exit 1 if not

@@ -1,11 +1,15 @@
 """What `make test` runs.
 
     python tools/check.py                        everything but the cells flagged slow
-    python tools/check.py nbs/04_ddpm.ipynb      that notebook: its rules, then its cells
-    python tools/check.py --slow                 the notebooks and tests that have slow parts, with those parts
-    python tools/check.py --only lint sync       some of: lint sync readme notebooks tests
+    python tools/check.py nbs/04_ddpm.ipynb
+        that notebook: its rules, then its cells
+    python tools/check.py --slow
+        the notebooks and tests that have slow parts, with those parts
+    python tools/check.py --only lint sync
+        some of: lint sync readme notebooks tests
 
-Each notebook runs in a process of its own, so that no seed or default leaks from one to the next.
+Each notebook runs in a process of its own, so that no seed or default leaks from one to
+the next.
 Every failure is one line: file, cell, rule. The last line is `N passed, N failed`.
 """
 import argparse, os, re, shutil, signal, subprocess, sys, tempfile, time
@@ -19,7 +23,8 @@ import lint as rules
 import readme
 
 PARTS = 'lint sync readme notebooks tests'.split()
-# Files of the package that no notebook exports, data files aside; tests/test_cli.py compares the table
+# Files of the package that no notebook exports, data files aside; tests/test_cli.py
+# compares the table
 HANDWRITTEN = {'__main__.py', 'py.typed', 'catalogue.json'}
 DATA = ('configs/', 'weights/')
 running = set()                             # processes to end when we are interrupted
@@ -36,14 +41,18 @@ class Tally:
 
 def environment(tmp):
     "One thread a process, no user profile, no display: the same on every machine."
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHONUNBUFFERED='1', IPYTHONDIR=str(tmp))
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT),
+               PYTHONUNBUFFERED='1', IPYTHONDIR=str(tmp))
     for k in ('IN_TEST', 'MPLBACKEND', 'JPY_PARENT_PID'): env.pop(k, None)
     return env
 
 def run(cmd, timeout, env, cwd=ROOT):
-    "Exit code (None when it ran out of time) and output of a process group that leaves nothing behind."
+    """Exit code (None when it ran out of time) and output of a process group that
+    leaves nothing behind."""
     with tempfile.TemporaryFile() as f:
-        p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True)
+        p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=f,
+                             stderr=subprocess.STDOUT, env=env, cwd=cwd,
+                             start_new_session=True)
         running.add(p)
         try: code = p.wait(timeout)
         except subprocess.TimeoutExpired: code = None
@@ -58,12 +67,16 @@ def stop(p):
     except (ProcessLookupError, PermissionError): pass
     p.wait()
 
-# -- the package and the notebooks in step ------------------------------------------------------------
+# -- the package and the notebooks in step ---------------------------------------------
 
-EXPORT = f'from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__(); import sys; sys.path.insert(0, {str(ROOT/"tools")!r}); import docs; docs.write(".")'
+EXPORT = ('from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__(); '
+          f'import sys; sys.path.insert(0, {str(ROOT/"tools")!r}); import docs; '
+          'docs.write(".")')
 CLEAN = 'from nbdev.clean import nbdev_clean; nbdev_clean.__wrapped__()'
 
-def files_of(d, lib): return {p.relative_to(d).as_posix() for p in (d/lib).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+def files_of(d, lib):
+    return {p.relative_to(d).as_posix() for p in (d/lib).rglob('*')
+            if p.is_file() and '__pycache__' not in p.parts}
 
 def sync(tally, env, root=ROOT):
     "Clean and export a copy, and compare: the working tree is never touched."
@@ -72,26 +85,37 @@ def sync(tally, env, root=ROOT):
         copy = Path(tmp)/'project'
         (copy/lib).mkdir(parents=True)
         shutil.copy(root/'settings.ini', copy)
-        shutil.copytree(root/'nbs', copy/'nbs', ignore=shutil.ignore_patterns('.*', 'run', 'data'))
+        shutil.copytree(root/'nbs', copy/'nbs',
+                        ignore=shutil.ignore_patterns('.*', 'run', 'data'))
         env = dict(env, PYTHONPATH=str(copy))
         code, out = run([sys.executable, '-c', EXPORT], 300, env, copy)
-        if code: return tally.bad(f'{lib}/: package in step: the export fails: {last(out)}')
-        new, old = files_of(copy, lib), {f for f in files_of(root, lib) if not f[len(lib) + 1:].startswith(DATA)}
-        bad = [f'{f}: package in step: no notebook exports it' for f in sorted(old - new) if f[len(lib) + 1:] not in HANDWRITTEN]
-        bad += [f'{f}: package in step: missing; run make export' for f in sorted(new - old)]
-        bad += [f'{f}: package in step: {where(copy/f, root/f)}; run make export' for f in sorted(new & old) if (copy/f).read_bytes() != (root/f).read_bytes()]
+        if code:
+            return tally.bad(f'{lib}/: package in step: the export fails: {last(out)}')
+        new = files_of(copy, lib)
+        old = {f for f in files_of(root, lib) if not f[len(lib) + 1:].startswith(DATA)}
+        bad = [f'{f}: package in step: no notebook exports it'
+               for f in sorted(old - new) if f[len(lib) + 1:] not in HANDWRITTEN]
+        bad += [f'{f}: package in step: missing; run make export'
+                for f in sorted(new - old)]
+        bad += [f'{f}: package in step: {where(copy/f, root/f)}; run make export'
+                for f in sorted(new & old)
+                if (copy/f).read_bytes() != (root/f).read_bytes()]
         bad += [f'{f}: package in step: not in git' for f in untracked(root, lib)]
         for b in bad: tally.bad(b)
         if not bad: tally.ok('ok    package in step with the notebooks')
         code, out = run([sys.executable, '-c', CLEAN], 300, env, copy)
-        bad = [p for p in rules.notebooks(root) if p.path.read_bytes() != (copy/p.name).read_bytes()]
-        for b in bad: tally.bad(f'{b.name}: clean notebook: nbdev_clean would change it')
+        bad = [p for p in rules.notebooks(root)
+               if p.path.read_bytes() != (copy/p.name).read_bytes()]
+        for b in bad:
+            tally.bad(f'{b.name}: clean notebook: nbdev_clean would change it')
         if code: tally.bad(f'nbs/: clean notebook: nbdev_clean fails: {last(out)}')
         elif not bad: tally.ok('ok    notebooks clean')
 
 def where(new, old):
     "The first cell in which an exported file differs."
-    a, b, cell = new.read_text(encoding='utf-8').splitlines(), old.read_text(encoding='utf-8').splitlines(), 'the head of the file'
+    a = new.read_text(encoding='utf-8').splitlines()
+    b = old.read_text(encoding='utf-8').splitlines()
+    cell = 'the head of the file'
     for i in range(max(len(a), len(b))):
         x, y = a[i] if i < len(a) else None, b[i] if i < len(b) else None
         m = re.match(r'# %% (\S+) #(\w+)', x or '')
@@ -102,25 +126,35 @@ def where(new, old):
 def untracked(root, lib):
     "Files of the package that a clone would not have."
     if not (root/'.git').exists() or not shutil.which('git'): return []
-    p = subprocess.run(['git', 'ls-files', '--others', '--', lib], cwd=root, capture_output=True, text=True)
-    return [f for f in p.stdout.splitlines() if not re.search(r'__pycache__|\.py[co]$|(^|/)\.', f)] if not p.returncode else []
+    p = subprocess.run(['git', 'ls-files', '--others', '--', lib], cwd=root,
+                       capture_output=True, text=True)
+    if p.returncode: return []
+    return [f for f in p.stdout.splitlines()
+            if not re.search(r'__pycache__|\.py[co]$|(^|/)\.', f)]
 
-def last(out): return next((l.strip() for l in reversed(out.splitlines()) if l.strip()), 'no output')
+def last(out):
+    lines = [l.strip() for l in out.splitlines() if l.strip()]
+    return lines[-1] if lines else 'no output'
 
-# -- notebooks and tests ------------------------------------------------------------------------------
+# -- notebooks and tests ---------------------------------------------------------------
 
 RUN = '''import sys; from pathlib import Path; from nbdev.test import test_nb
-ok, _ = test_nb(Path(sys.argv[1]), skip_flags=sys.argv[2].split(), force_flags=sys.argv[3].split(), basepath=sys.argv[4])
+path, skip, force, base = sys.argv[1:]
+ok, _ = test_nb(Path(path), skip_flags=skip.split(), force_flags=force.split(),
+                basepath=base)
 sys.exit(not ok)'''
 
 def flags():
     from configparser import ConfigParser
-    ini = ConfigParser(delimiters=['=']); ini.read(ROOT/'settings.ini', encoding='utf-8')
+    ini = ConfigParser(delimiters=['='])
+    ini.read(ROOT/'settings.ini', encoding='utf-8')
     return ini['DEFAULT'].get('tst_flags', 'notest')
 
 def execute(path, timeout, env, root=ROOT, force=''):
-    "Run a notebook's cells until one fails: exit code (None when it ran out of time), output, number of the cell that failed, from 1."
-    code, out = run([sys.executable, '-c', RUN, str(path), flags(), force, str(root)], timeout, env, path.parent)
+    """Run a notebook's cells until one fails: exit code (None when it ran out of time),
+    output, number of the cell that failed, from 1."""
+    code, out = run([sys.executable, '-c', RUN, str(path), flags(), force, str(root)],
+                    timeout, env, path.parent)
     m = re.findall(r'While Executing Cell #(\d+)', out)
     return code, out, int(m[-1]) if m else None
 
@@ -130,25 +164,37 @@ def notebook(tally, book, timeout, env, force):
     took = f'{time.time() - t0:6.1f} s  {book.name}'
     if code == 0: return tally.ok('ok  ' + took)
     cell = f', cell {i}' if i else ''
-    if code is None: tally.bad(f'{book.name}: notebook runs: not done after {timeout} s')
-    else: tally.bad(f'{book.name}{cell}: notebook runs: {last(out)}')
-    if code is not None: print('\n'.join('      | ' + l for l in out.splitlines()[-40:]), flush=True)
+    if code is None:
+        tally.bad(f'{book.name}: notebook runs: not done after {timeout} s')
+    else:
+        tally.bad(f'{book.name}{cell}: notebook runs: {last(out)}')
+    if code is not None:
+        print('\n'.join('      | ' + l for l in out.splitlines()[-40:]), flush=True)
 
 def tests(tally, timeout, env, slow):
     xml = Path(env['IPYTHONDIR'])/'tests.xml'
     t0 = time.time()
-    code, out = run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-m', 'slow' if slow else 'not slow', f'--junitxml={xml}', 'tests'], timeout, env)
+    marked = 'slow' if slow else 'not slow'
+    code, out = run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
+                     '-m', marked, f'--junitxml={xml}', 'tests'], timeout, env)
     if code == 5: return   # none selected
     cases = list(ET.parse(xml).getroot().iter('testcase')) if xml.exists() else []
     good = 0
     for c in cases:
         f = [e for e in c if e.tag in ('failure', 'error')]
-        if f: tally.bad(f'{c.get("classname", "").replace(".", "/")}.py, {c.get("name")}: test: {" ".join((f[0].get("message") or "").split())[:200]}')
-        elif not [e for e in c if e.tag == 'skipped']: good += 1
+        if f:
+            file = c.get('classname', '').replace('.', '/')
+            why = ' '.join((f[0].get('message') or '').split())[:200]
+            tally.bad(f'{file}.py, {c.get("name")}: test: {why}')
+        elif not [e for e in c if e.tag == 'skipped']:
+            good += 1
     if good: tally.ok(f'ok  {time.time() - t0:6.1f} s  tests/ ({good} tests)', good)
-    if code is None: tally.bad(f'tests/: test: not done after {timeout} s')
-    elif code and not any(e.tag in ('failure', 'error') for c in cases for e in c): tally.bad(f'tests/: test: {last(out)}')
-    if code: print('\n'.join('      | ' + l for l in out.splitlines()[-60:]), flush=True)
+    if code is None:
+        tally.bad(f'tests/: test: not done after {timeout} s')
+    elif code and not any(e.tag in ('failure', 'error') for c in cases for e in c):
+        tally.bad(f'tests/: test: {last(out)}')
+    if code:
+        print('\n'.join('      | ' + l for l in out.splitlines()[-60:]), flush=True)
 
 def has_slow(book): return any('slow' in c.directives for c in book.code)
 
@@ -156,9 +202,11 @@ def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('notebooks', nargs='*', help='only these')
     p.add_argument('--only', nargs='+', choices=PARTS, help='only these parts')
-    p.add_argument('--slow', action='store_true', help='run what is flagged slow as well')
+    p.add_argument('--slow', action='store_true',
+                   help='run what is flagged slow as well')
     p.add_argument('--workers', type=int, default=2)
-    p.add_argument('--timeout', type=int, help='seconds for one notebook (default 300; with --slow 7200)')
+    p.add_argument('--timeout', type=int,
+                   help='seconds for one notebook (default 300; with --slow 7200)')
     a = p.parse_args(argv)
     if a.workers < 1: p.error(f'--workers must be at least 1, not {a.workers}')
     tally, t0 = Tally(), time.time()
@@ -166,7 +214,8 @@ def main(argv=None):
     only = {Path(n).resolve().relative_to(ROOT).as_posix() for n in a.notebooks}
     unknown = only - {b.name for b in books}
     if unknown: p.error(f'no such notebook: {", ".join(sorted(unknown))}')
-    parts = a.only or (['notebooks', 'tests'] if a.slow and not only else ['lint', 'notebooks'] if only else PARTS)
+    usual = ['lint', 'notebooks'] if only else PARTS
+    parts = a.only or (['notebooks', 'tests'] if a.slow and not only else usual)
     if only: books = [b for b in books if b.name in only]
     with tempfile.TemporaryDirectory() as tmp:
         env = environment(tmp)
@@ -175,7 +224,8 @@ def main(argv=None):
             for fs in res.values():
                 for f in fs: tally.bad(str(f))
             good = sum(not fs for fs in res.values())
-            tally.ok(f'ok    {good} of {len(res)} rules on {len(books)} notebooks', good)
+            tally.ok(f'ok    {good} of {len(res)} rules on {len(books)} notebooks',
+                     good)
         if 'readme' in parts:
             bad = readme.differences(ROOT)
             for b in bad: tally.bad(f'{b}: readme in step; run: python tools/readme.py')
@@ -183,11 +233,14 @@ def main(argv=None):
         jobs = []
         if 'sync' in parts: jobs.append((sync, tally, env))
         timeout = a.timeout or (7200 if a.slow else 300)
-        if 'tests' in parts and any((ROOT/'tests').glob('test_*.py')): jobs.append((tests, tally, timeout * 4, env, a.slow))
+        if 'tests' in parts and any((ROOT/'tests').glob('test_*.py')):
+            jobs.append((tests, tally, timeout * 4, env, a.slow))
         if 'notebooks' in parts:
             chosen = [b for b in books if not a.slow or only or has_slow(b)]
-            if not a.slow and not chosen: tally.bad('nbs/: notebook runs: there are no notebooks')
-            jobs += [(notebook, tally, b, timeout, env, 'slow' if a.slow else '') for b in chosen]
+            if not a.slow and not chosen:
+                tally.bad('nbs/: notebook runs: there are no notebooks')
+            jobs += [(notebook, tally, b, timeout, env, 'slow' if a.slow else '')
+                     for b in chosen]
         with ThreadPoolExecutor(a.workers) as pool:
             futures = [pool.submit(f, *args) for f, *args in jobs]
             try:

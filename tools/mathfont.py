@@ -1,10 +1,14 @@
-"""The font of the site's equations: what they need of Latin Modern Math, nbs/fonts/math.woff2.
+"""The font of the site's equations, nbs/fonts/math.woff2: what they need of Latin
+Modern Math.
 
-    python tools/mathfont.py latinmodern-math.otf     make it anew (needs `pip install brotli`)
-    python tools/mathfont.py                          are there characters that it lacks? exit 1 if so
+    python tools/mathfont.py latinmodern-math.otf
+        make it anew (needs `pip install brotli`)
+    python tools/mathfont.py
+        are there characters that it lacks? exit 1 if so
 
-Equations are MathML, and a browser without a mathematics font draws brackets and sums too
-small. The whole font has 700 KB; the equations' characters with their larger forms, 60.
+Equations are MathML, and a browser without a mathematics font draws brackets and sums
+too small. The whole font has 700 KB; the equations' characters with their larger forms,
+60.
 """
 import html
 import json
@@ -32,16 +36,18 @@ def equations(root=ROOT):
             text = re.sub(r'```.*?```', '', ''.join(cell['source']), flags=re.S)
             text = re.sub(r'`[^`]*`', '', text)
             for tex in DISPLAYED.findall(text): yield path.name, tex, True
-            for tex in INLINE.findall(DISPLAYED.sub('', text)): yield path.name, tex, False
+            for tex in INLINE.findall(DISPLAYED.sub('', text)):
+                yield path.name, tex, False
 
 
 def as_mathml(found):
-    "The equations as one page of MathML, and what pandoc says of those it does not know"
+    "The equations as one page of MathML, and what pandoc says of unknown ones"
     import subprocess
     import pypandoc
     text = '\n\n'.join(f'$${tex}$$' if shown else f'${tex}$' for _, tex, shown in found)
     command = [pypandoc.get_pandoc_path(), '-f', 'markdown', '-t', 'html', '--mathml']
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=text, capture_output=True, text=True,
+                          check=True)
     return done.stdout, done.stderr
 
 
@@ -55,7 +61,8 @@ def italics(chars):
     "Letters as a browser sets a single one in <mi>: in mathematical italics"
     out = set()
     for c in chars:
-        if 'a' <= c <= 'z': out.add('ℎ' if c == 'h' else chr(0x1d44e + ord(c) - ord('a')))
+        if 'a' <= c <= 'z':
+            out.add('ℎ' if c == 'h' else chr(0x1d44e + ord(c) - ord('a')))
         if 'A' <= c <= 'Z': out.add(chr(0x1d434 + ord(c) - ord('A')))
         if 'α' <= c <= 'ω': out.add(chr(0x1d6fc + ord(c) - ord('α')))
         if 'Α' <= c <= 'Ω': out.add(chr(0x1d6e2 + ord(c) - ord('Α')))

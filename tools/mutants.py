@@ -274,8 +274,10 @@ def planted(function, mutant, path, root):
     # The module's docstrings say more than the cell's, so lines stand elsewhere.
     lines = ''.join(cell['source']).split('\n') if cell else []
     other = in_cell(function, mutant, lines)
-    if other is None: raise ValueError(f'{s.book}, cell {s.cell}: not what {path.name} holds')
+    if other is None:
+        raise ValueError(f'{s.book}, cell {s.cell}: not what {path.name} holds')
     text = '\n'.join(replaced(lines, other.span, other.text))
     cell['source'] = text.splitlines(keepends=True)
     book = json.dumps(nb, ensure_ascii=False)
-    return {path.relative_to(root): '\n'.join(replaced(module, there, mutant.text)), s.book: book}
+    return {path.relative_to(root): '\n'.join(replaced(module, there, mutant.text)),
+            s.book: book}

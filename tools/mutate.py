@@ -30,7 +30,7 @@ STORE = Path(__file__).with_suffix('.json')
 MUTANTS = 40           # about so many a module
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
-TESTS = dict(model=['faults'], training=['faults'], files=['faults'], resume=['faults'], ending=['faults'])
+TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
 
 # -- one mutant ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Run chapters and store what they show: pictures at 2x in few colours, no warnings.
 
-    python tools/outputs.py nbs/04_ddpm.ipynb ...     (`make outputs NB='04_ddpm 05_ddim'`)
+    python tools/outputs.py nbs/04_ddpm.ipynb ...
+        or `make outputs NB='04_ddpm 05_ddim'`
 
 Cells that are flagged slow, or that are never run, keep what they have.
 """

@@ -1,10 +1,12 @@
-"""The pages that nobody writes: the reference (nbs/reference/, one page a module) and nbs/llms.txt.
+"""The pages that nobody writes: the reference (nbs/reference/, one page a module) and
+nbs/llms.txt.
 
     python tools/pages.py            write them
     python tools/pages.py --check    say what is out of step; exit 1 if something is
 
-The reference is read off the package's source: signature, docstring, and the comment beside each argument
-(docments). Nothing is imported or executed. llms.txt is the table of contents for programs, from the sidebar.
+The reference is read off the package's source: signature, docstring, and the comment
+beside each argument (docments). Nothing is imported or executed. llms.txt is the table
+of contents for programs, from the sidebar.
 """
 import ast, json, re, sys
 from configparser import ConfigParser
@@ -14,12 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from lint import anchors, comments, notebooks, root_lib
 
-# -- reading a module -----------------------------------------------------------------------------------
+# -- reading a module ------------------------------------------------------------------
 
 def public(tree):
     "The names of `__all__`, in order."
     for n in tree.body:
-        if isinstance(n, ast.Assign) and any(getattr(t, 'id', '') == '__all__' for t in n.targets): return ast.literal_eval(n.value)
+        names = [getattr(t, 'id', '') for t in getattr(n, 'targets', [])]
+        if isinstance(n, ast.Assign) and '__all__' in names:
+            return ast.literal_eval(n.value)
     return []
 
 def text(node, src):
@@ -27,12 +31,15 @@ def text(node, src):
     return ' '.join(ast.get_source_segment(src, node).split()) if node else ''
 
 def told(n):
-    "Name -> meaning, from the `Arguments` and `Returns` of a docstring (tools/docs.py)."
+    "Name -> meaning, from `Arguments` and `Returns` of a docstring (tools/docs.py)."
     doc, out = ast.get_docstring(n) or '', {}
     parts = re.split(r'(?:^|\n)(?=Arguments:|Returns:)', doc)[1:]
     for part in parts:
-        if part.startswith('Returns:'): out['return'] = ' '.join(part[8:].split())
-        else: out.update((k, ' '.join(v.split())) for k, v in re.findall(r'(?m)^    (\w+): (.*(?:\n {8}.*)*)', part))
+        if part.startswith('Returns:'):
+            out['return'] = ' '.join(part[8:].split())
+            continue
+        for k, v in re.findall(r'(?m)^    (\w+): (.*(?:\n {8}.*)*)', part):
+            out[k] = ' '.join(v.split())
     return out
 
 def arguments(f, notes, method, src):
@@ -53,82 +60,125 @@ def arguments(f, notes, method, src):
 
 def docstring(n):
     "Without the part that repeats the comments beside the arguments (tools/docs.py)."
-    return ' '.join(re.split(r'\n\n(?:Arguments|Returns):|^Arguments:', ast.get_docstring(n) or '')[0].split())
+    doc = ast.get_docstring(n) or ''
+    return ' '.join(re.split(r'\n\n(?:Arguments|Returns):|^Arguments:', doc)[0].split())
 
 def function(f, notes, src, name=None, method=False):
     "What a page says about a function."
     args, ret = list(arguments(f, notes, method, src)), text(f.returns, src)
-    meaning = told(f).get('return') or (notes.get(f.returns.end_lineno, '') if f.returns else '')
-    if args and args[-1][3] == meaning and f.returns and f.returns.end_lineno == f.lineno: meaning = ''
-    return dict(name=name or f.name, args=args, ret=(ret, meaning) if ret or meaning else None, doc=docstring(f))
+    beside = notes.get(f.returns.end_lineno, '') if f.returns else ''
+    meaning = told(f).get('return') or beside
+    in_one_line = f.returns and f.returns.end_lineno == f.lineno
+    if args and args[-1][3] == meaning and in_one_line: meaning = ''
+    return dict(name=name or f.name, args=args,
+                ret=(ret, meaning) if ret or meaning else None, doc=docstring(f))
 
 def hidden(name): return name.startswith('_')
-def is_property(f): return any(getattr(d, 'id', '') == 'property' for d in f.decorator_list)
+def is_property(f):
+    return any(getattr(d, 'id', '') == 'property' for d in f.decorator_list)
 
 def klass(c, notes, src, extra):
-    "What a page says about a class: how it is made, then its public methods; `extra` are methods given to it later."
-    init = next((f for f in c.body if isinstance(f, ast.FunctionDef) and f.name == '__init__'), None)
-    d = function(init, notes, src, c.name, True) if init else dict(name=c.name, args=[], ret=None, doc='')
-    if not init:
-        d['args'] = [(x.target.id, text(x.annotation, src), text(x.value, src), notes.get(x.end_lineno, ''))
-                     for x in c.body if isinstance(x, ast.AnnAssign) and not hidden(x.target.id)]
+    """What a page says about a class: how it is made, then its public methods; `extra`
+    are methods given to it later."""
+    init = next((f for f in c.body
+                 if isinstance(f, ast.FunctionDef) and f.name == '__init__'), None)
+    if init:
+        d = function(init, notes, src, c.name, True)
+    else:
+        fields = [x for x in c.body
+                  if isinstance(x, ast.AnnAssign) and not hidden(x.target.id)]
+        d = dict(name=c.name)
+        d['args'] = [(x.target.id, text(x.annotation, src), text(x.value, src),
+                      notes.get(x.end_lineno, '')) for x in fields]
     d.update(doc=docstring(c), ret=None)
-    own = [(f, dict(function(f, notes, src, f'{c.name}.{f.name}', True), prop=is_property(f))) for f in c.body if isinstance(f, ast.FunctionDef) and not hidden(f.name)]
-    d['methods'] = [m for f, m in own if m['doc'] or any(a[3] for a in m['args']) or (len(f.body) == 1 and isinstance(f.body[0], ast.Return) and f.name != 'forward')]
+    def method(f):
+        said = function(f, notes, src, f'{c.name}.{f.name}', True)
+        return dict(said, prop=is_property(f))
+    def plain(f):
+        "One line that says what it gives"
+        return (len(f.body) == 1 and isinstance(f.body[0], ast.Return)
+                and f.name != 'forward')
+    own = [(f, method(f)) for f in c.body
+           if isinstance(f, ast.FunctionDef) and not hidden(f.name)]
+    d['methods'] = [m for f, m in own
+                    if m['doc'] or any(a[3] for a in m['args']) or plain(f)]
     d['methods'] += [function(f, notes, src, f'{c.name}.{n}', True) for n, f in extra]
     return d
 
 def module(path):
     "Functions, classes and constants of a module, in the order of the source."
     src = path.read_text(encoding='utf-8')
-    tree, notes = ast.parse(src), {i + 1: re.sub(r'^#+\s*', '', t).strip() for i, _, t in comments(src)}
-    names, funs = public(tree), {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    given = {}   # class -> [(method, function)], from lines such as `Model.save = _save`
+    tree = ast.parse(src)
+    notes = {i + 1: re.sub(r'^#+\s*', '', t).strip() for i, _, t in comments(src)}
+    names = public(tree)
+    funs = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    # class -> [(method, function)], from lines such as `Model.save = _save`
+    given = {}
     for n in tree.body:
         if isinstance(n, ast.Assign) and len(n.targets) == 1:
             ts, vs = n.targets[0], n.value
-            for t, v in zip(*((ts.elts, vs.elts) if isinstance(ts, ast.Tuple) and isinstance(vs, ast.Tuple) else ([ts], [vs]))):
-                if isinstance(t, ast.Attribute) and isinstance(t.value, ast.Name) and isinstance(v, ast.Name) and v.id in funs and not hidden(t.attr):
+            several = isinstance(ts, ast.Tuple) and isinstance(vs, ast.Tuple)
+            for t, v in zip(ts.elts, vs.elts) if several else [(ts, vs)]:
+                dotted = isinstance(t, ast.Attribute) and isinstance(t.value, ast.Name)
+                ours = isinstance(v, ast.Name) and v.id in funs
+                if dotted and ours and not hidden(t.attr):
                     given.setdefault(t.value.id, []).append((t.attr, funs[v.id]))
-        if isinstance(n, ast.FunctionDef) and any(getattr(d, 'id', '') == 'patch' for d in n.decorator_list):
-            given.setdefault(text(n.args.args[0].annotation, src), []).append((n.name, n))
+        marks = [getattr(d, 'id', '') for d in getattr(n, 'decorator_list', [])]
+        if isinstance(n, ast.FunctionDef) and 'patch' in marks:
+            owner = text(n.args.args[0].annotation, src)
+            given.setdefault(owner, []).append((n.name, n))
     things, constants, methods = [], [], {id(f) for v in given.values() for _, f in v}
     for n in tree.body:
-        if isinstance(n, ast.FunctionDef) and n.name in names and id(n) not in methods: things.append(function(n, notes, src))
-        elif isinstance(n, ast.ClassDef) and n.name in names: things.append(klass(n, notes, src, given.pop(n.name, [])))
+        if isinstance(n, ast.FunctionDef) and n.name in names and id(n) not in methods:
+            things.append(function(n, notes, src))
+        elif isinstance(n, ast.ClassDef) and n.name in names:
+            things.append(klass(n, notes, src, given.pop(n.name, [])))
         elif isinstance(n, (ast.Assign, ast.AnnAssign)):
             for t in n.targets if isinstance(n, ast.Assign) else [n.target]:
-                if getattr(t, 'id', '') in names: constants.append((t.id, notes.get(n.lineno) or notes.get(n.end_lineno, '')))
+                if getattr(t, 'id', '') in names:
+                    note = notes.get(n.lineno) or notes.get(n.end_lineno, '')
+                    constants.append((t.id, note))
     return dict(doc=docstring(tree), things=things, constants=constants,
-                more=[function(f, notes, src, f'{c}.{n}', True) for c, ms in sorted(given.items()) for n, f in ms])
+                more=[function(f, notes, src, f'{c}.{n}', True)
+                      for c, ms in sorted(given.items()) for n, f in ms])
 
-# -- writing a page -------------------------------------------------------------------------------------
+# -- writing a page --------------------------------------------------------------------
 
 def escaped(s):
     "Text as Markdown: what is not code or mathematics loses its special meaning."
     parts = re.split(r'(`[^`]*`|\$[^$\s](?:[^$]*[^$\s])?\$)', s)
-    return ''.join(p if i % 2 else re.sub(r'([\\*_|<>\[\]~^@#$])', r'\\\1', p) for i, p in enumerate(parts))
+    return ''.join(p if i % 2 else re.sub(r'([\\*_|<>\[\]~^@#$])', r'\\\1', p)
+                   for i, p in enumerate(parts))
 
 def code(s):
     ticks = '``' if '`' in s else '`'
     return f'{ticks}{s}{ticks}' if s else ''
 
 def signature(d):
-    args = [n + (f': {t}' if t else '') + ((' = ' if t else '=') + v if v else '') for n, t, v, _ in d['args']]
+    args = [n + (f': {t}' if t else '') + ((' = ' if t else '=') + v if v else '')
+            for n, t, v, _ in d['args']]
     ret = f' -> {d["ret"][0]}' if d['ret'] and d['ret'][0] else ''
     if d.get('prop'): return d['name'] + ret.replace(' -> ', ': ')
     line = f'{d["name"]}({", ".join(args)}){ret}'
-    return line if len(line) <= 88 else f'{d["name"]}(\n' + ''.join(f'    {a},\n' for a in args) + f'){ret}'
+    if len(line) <= 88: return line
+    return f'{d["name"]}(\n' + ''.join(f'    {a},\n' for a in args) + f'){ret}'
 
 def entry(d, level, where, homes):
     "One function or class."
-    out = [f'{"#" * level} {escaped(d["name"])} {{#{d["name"].lower().replace(".", "-")}}}', f'```python\n{signature(d)}\n```']
+    anchor = d['name'].lower().replace('.', '-')
+    out = [f'{"#" * level} {escaped(d["name"])} {{#{anchor}}}',
+           f'```python\n{signature(d)}\n```']
     doc = prose(d['doc'], homes)
-    if where: doc += ('' if not doc or doc[-1] in '.:;!?' else '.') + f' [In the chapter.]({where})'
+    if where:
+        stop = '' if not doc or doc[-1] in '.:;!?' else '.'
+        doc += f'{stop} [In the chapter.]({where})'
     if doc.strip(): out.append(doc.strip())
-    rows = [(code(n), code(t), code(v), prose(m, homes)) for n, t, v, m in d['args'] if m]
-    if d['ret'] and d['ret'][1]: rows.append(('returns', code(d['ret'][0]), '', prose(d['ret'][1], homes)))
-    if rows: out.append('| argument | type | default | meaning |\n|:---|:---|:---|:-----|\n' + '\n'.join('| ' + ' | '.join(r) + ' |' for r in rows))
+    rows = [(code(n), code(t), code(v), prose(m, homes)) for n, t, v, m in d['args']
+            if m]
+    if d['ret'] and d['ret'][1]:
+        rows.append(('returns', code(d['ret'][0]), '', prose(d['ret'][1], homes)))
+    head = '| argument | type | default | meaning |\n|:---|:---|:---|:-----|\n'
+    if rows: out.append(head + '\n'.join('| ' + ' | '.join(r) + ' |' for r in rows))
     for m in d.get('methods', []): out += entry(m, level + 1, '', homes)
     return out
 
@@ -152,7 +202,8 @@ def flat(s):
 def reference(root, books):
     "Path -> text of every page of the reference."
     lib, out = root_lib(root), {}
-    homes = {a: f'../{b.path.relative_to(root/"nbs").as_posix()}' for b in books for a in anchors(b) if re.match(r'(eq|fig|tbl|sec)-', a)}
+    homes = {a: f'../{b.path.relative_to(root/"nbs").as_posix()}' for b in books
+             for a in anchors(b) if re.match(r'(eq|fig|tbl|sec)-', a)}
     for b in sorted((b for b in books if b.module), key=lambda b: b.path.name):
         place = b.module.replace('.', '/')
         src = root/lib/f'{place}.py'
@@ -162,39 +213,57 @@ def reference(root, books):
         chapter = f'../{b.path.relative_to(root/"nbs").as_posix()}'
         title = flat(b.cells[0].source.splitlines()[0].lstrip('# '))
         places = anchors(b)
-        lines = [f'---\ntitle: {quoted(lib + "." + b.module)}\ndescription: {quoted(flat(m["doc"]))}\n---',
-                f'<!-- Made from {lib}/{place}.py by tools/pages.py: edit the chapter, not this page. -->',
-                f'Derived, tested and shown at work in the chapter [{escaped(title)}]({chapter}).']
+        lines = [f'---\ntitle: {quoted(lib + "." + b.module)}\n'
+                 f'description: {quoted(flat(m["doc"]))}\n---',
+                 f'<!-- Made from {lib}/{place}.py by tools/pages.py: '
+                 'edit the chapter, not this page. -->',
+                 'Derived, tested and shown at work in the chapter '
+                 f'[{escaped(title)}]({chapter}).']
         if m['things']:
-            lines.append('| name | what it is |\n|:---|:------|\n' + '\n'.join(f'| [{code(d["name"])}](#{d["name"].lower()}) | {prose(d["doc"], homes)} |' for d in m['things']))
-        for d in m['things']: lines += entry(d, 2, f'{chapter}#{d["name"].lower()}' if d['name'].lower() in places else '', homes)
+            rows = [f'| [{code(d["name"])}](#{d["name"].lower()}) | '
+                    f'{prose(d["doc"], homes)} |' for d in m['things']]
+            lines.append('| name | what it is |\n|:---|:------|\n' + '\n'.join(rows))
+        for d in m['things']:
+            name = d['name'].lower()
+            where = f'{chapter}#{name}' if name in places else ''
+            lines += entry(d, 2, where, homes)
         for d in m['more']: lines += entry(d, 2, '', homes)
         if m['constants']:
             lines.append('## Constants')
-            lines.append('| name | meaning |\n|:---|:------|\n' + '\n'.join(f'| {code(n)} | {prose(c, homes)} |' for n, c in m['constants']))
-        out[f'nbs/reference/api-{place.replace("/", "-")}.qmd'] = '\n\n'.join(lines) + '\n'
+            rows = [f'| {code(n)} | {prose(c, homes)} |' for n, c in m['constants']]
+            lines.append('| name | meaning |\n|:---|:------|\n' + '\n'.join(rows))
+        name = f'nbs/reference/api-{place.replace("/", "-")}.qmd'
+        out[name] = '\n\n'.join(lines) + '\n'
     return out
 
-# -- llms.txt -------------------------------------------------------------------------------------------
+# -- llms.txt --------------------------------------------------------------------------
 
-def page(p): return re.sub(r'(^|/)\d+[a-zA-Z0-9]*_', r'\1', p.rsplit('.', 1)[0].lower()) + '.html'
+def page(p):
+    stem = p.rsplit('.', 1)[0].lower()
+    return re.sub(r'(^|/)\d+[a-zA-Z0-9]*_', r'\1', stem) + '.html'
 
 def said(path, texts):
     "Title and one sentence of a page."
     if path.suffix == '.ipynb':
-        ls = [l for l in ''.join(json.loads(path.read_text(encoding='utf-8'))['cells'][0]['source']).splitlines() if l.strip()]
+        first = json.loads(path.read_text(encoding='utf-8'))['cells'][0]
+        ls = [l for l in ''.join(first['source']).splitlines() if l.strip()]
         return flat(ls[0].lstrip('# ')), flat(' '.join(l.lstrip('> ') for l in ls[1:]))
     text = texts.get(path.name) or path.read_text(encoding='utf-8')
-    field = lambda k: (re.search(rf'(?m)^{k}:\s*(.+)$', text) or [None, ''])[1].strip().strip('"').replace('\\"', '"')
+    def field(k):
+        m = re.search(rf'(?m)^{k}:\s*(.+)$', text)
+        return m[1].strip().strip('"').replace('\\"', '"') if m else ''
     return flat(field('title')), flat(field('description'))
 
 def llms(root, texts):
     import yaml
     q = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']
-    ini = ConfigParser(delimiters=['='], interpolation=None); ini.read(root/'settings.ini', encoding='utf-8')
+    ini = ConfigParser(delimiters=['='], interpolation=None)
+    ini.read(root/'settings.ini', encoding='utf-8')
     names = {Path(p).name: t for p, t in texts.items()}
-    out = [f'# {q["title"]}', f'> {q.get("description", ini["DEFAULT"].get("description", ""))}.']
-    out.append('Every chapter is a notebook that derives, tests and exports one module of a PyTorch package. '
+    description = q.get('description', ini['DEFAULT'].get('description', ''))
+    out = [f'# {q["title"]}', f'> {description}.']
+    out.append('Every chapter is a notebook that derives, '
+               'tests and exports one module of a PyTorch package. '
                f'Sources: {q["repo-url"]} (notebooks in nbs/, one page each below).')
     def line(p):
         f = root/'nbs'/p
@@ -204,7 +273,8 @@ def llms(root, texts):
     def section(name, contents):
         "Its pages under its name, then the sections in it"
         inner = [c for c in contents if 'section' in c and not isinstance(c, str)]
-        pages = [c if isinstance(c, str) else c['href'] for c in contents if c not in inner]
+        pages = [c if isinstance(c, str) else c['href'] for c in contents
+                 if c not in inner]
         out.append(f'## {name}\n\n' + '\n'.join(l for l in map(line, pages) if l))
         for c in inner: section(c['section'], c['contents'])
     loose = []
@@ -215,7 +285,7 @@ def llms(root, texts):
     if any(loose): out.insert(3, '\n'.join(l for l in loose if l))
     return '\n\n'.join(out) + '\n'
 
-# -- in step --------------------------------------------------------------------------------------------
+# -- in step ---------------------------------------------------------------------------
 
 def made(root=ROOT):
     "Path -> text of everything that this tool writes."
@@ -226,9 +296,13 @@ def made(root=ROOT):
 def differences(root=ROOT):
     "What is out of step, one line each."
     root, want = Path(root), made(root)
-    bad = [f'{p}: {"not what the sources say" if (root/p).exists() else "missing"}' for p, t in want.items()
+    bad = [f'{p}: {"not what the sources say" if (root/p).exists() else "missing"}'
+           for p, t in want.items()
            if not (root/p).exists() or (root/p).read_text(encoding='utf-8') != t]
-    return bad + [f'{f}: no module of the package belongs to it' for f in sorted(p.relative_to(root).as_posix() for p in (root/'nbs'/'reference').glob('api-*.qmd')) if f not in want]
+    have = sorted(p.relative_to(root).as_posix()
+                  for p in (root/'nbs'/'reference').glob('api-*.qmd'))
+    return bad + [f'{f}: no module of the package belongs to it'
+                  for f in have if f not in want]
 
 def write(root=ROOT):
     root, want = Path(root), made(root)

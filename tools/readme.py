@@ -10,8 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from lint import Cell
 
-NOTE = '<!-- Made from nbs/index.ipynb by tools/readme.py: edit the notebook, not this file. -->'
-KINDS = {'image/png': 'png', 'image/gif': 'gif', 'image/jpeg': 'jpg', 'image/svg+xml': 'svg'}
+NOTE = ('<!-- Made from nbs/index.ipynb by tools/readme.py: edit the notebook, '
+        'not this file. -->')
+KINDS = {'image/png': 'png', 'image/gif': 'gif', 'image/jpeg': 'jpg',
+         'image/svg+xml': 'svg'}
 
 def joined(x): return x if isinstance(x, str) else ''.join(x)
 def unquote(s): return s.strip().strip('"').strip("'").replace('\\"', '"')
@@ -19,11 +21,15 @@ def unquote(s): return s.strip().strip('"').strip("'").replace('\\"', '"')
 def bibliography(root):
     "Citation key -> (short name, address), from references.bib."
     f, out = root/'nbs'/'references.bib', {}
-    for key, body in re.findall(r'(?ms)^@\w+\{([^,\s]+),(.*?)^\}', f.read_text(encoding='utf-8') if f.exists() else ''):
-        field = lambda n: (re.search(rf'\b{n}\s*=\s*\{{(.*?)\}}\s*(?:,|$)', body, re.M) or [None, ''])[1]
+    text = f.read_text(encoding='utf-8') if f.exists() else ''
+    for key, body in re.findall(r'(?ms)^@\w+\{([^,\s]+),(.*?)^\}', text):
+        def field(n):
+            m = re.search(rf'\b{n}\s*=\s*\{{(.*?)\}}\s*(?:,|$)', body, re.M)
+            return m[1] if m else ''
         names = [a.split(',')[0].strip() for a in field('author').split(' and ')]
-        who = names[0] + (' et al.' if len(names) > 2 else ' and ' + names[1] if len(names) == 2 else '')
-        out[key] = f'{who} {field("year")}', field('url') or (f'https://doi.org/{field("doi")}' if field('doi') else '')
+        who = ' and '.join(names) if len(names) < 3 else f'{names[0]} et al.'
+        doi = f'https://doi.org/{field("doi")}' if field('doi') else ''
+        out[key] = f'{who} {field("year")}', field('url') or doi
     return out
 
 def outside_code(md, f):
@@ -34,7 +40,8 @@ def outside_code(md, f):
 def prose(md, bib):
     "What only Quarto understands, said in plain Markdown; links lead into nbs/."
     def cite(m):
-        done = [f'[{bib[k][0]}]({bib[k][1]})' if bib.get(k, ('', ''))[1] else bib[k][0] for k in re.findall(r'@([\w:-]+)', m[0]) if k in bib]
+        done = [f'[{bib[k][0]}]({bib[k][1]})' if bib.get(k, ('', ''))[1] else bib[k][0]
+                for k in re.findall(r'@([\w:-]+)', m[0]) if k in bib]
         return ('(' + '; '.join(done) + ')') if done else m[0]
     def path(m):
         p = m[2]
@@ -43,11 +50,13 @@ def prose(md, bib):
     def f(s):
         s = re.sub(r'\[[^\]\[]*@[\w:-]+[^\]\[]*\](?!\()', cite, s)
         s = re.sub(r'(\])\(\s*([^)\s]+)(\s+"[^"]*")?\s*\)(?:\{[^}\n]*\})?', path, s)
-        s = re.sub(r'(<img\b[^>]*\bsrc=")(?![a-z]+:|/)(?:(\.\./)|)', lambda m: m[1] + ('' if m[2] else 'nbs/'), s)
+        s = re.sub(r'(<img\b[^>]*\bsrc=")(?![a-z]+:|/)(?:(\.\./)|)',
+                   lambda m: m[1] + ('' if m[2] else 'nbs/'), s)
         s = re.sub(r'\$\$[ \t]*\{#[^}]*\}', '$$', s)
         s = re.sub(r'(?m)^(#{1,6} .*?)[ \t]*\{[#.][^}]*\}[ \t]*$', r'\1', s)
         s = re.sub(r'(?m)^[ \t]*<!--[ \t]*step[ \t]*-->[ \t]*\n?', '', s)
-        s = re.sub(r'(?m)^:{3,}[ \t]*\{[^}\n]*title="([^"]+)"[^}\n]*\}[ \t]*$', r'**\1**', s)
+        s = re.sub(r'(?m)^:{3,}[ \t]*\{[^}\n]*title="([^"]+)"[^}\n]*\}[ \t]*$',
+                   r'**\1**', s)
         return re.sub(r'(?m)^:{3,}.*\n?', '', s)
     return outside_code(md, f).strip()
 
@@ -61,9 +70,12 @@ def convert(root=ROOT):
         if c.kind == 'markdown': out.append(prose(c.source, bib))
         if not c.is_code: continue
         d = c.directives
-        if {'hide', 'default_exp', 'export', 'exporti'} & set(d) or d.get('include') == 'false': continue
-        code = '\n'.join(l for l in c.source.splitlines() if not re.match(r'\s*#\s*\|', l)).strip('\n')
-        if code.strip() and d.get('echo') != 'false': out.append(f'```python\n{code}\n```')
+        hidden = {'hide', 'default_exp', 'export', 'exporti'} & set(d)
+        if hidden or d.get('include') == 'false': continue
+        code = '\n'.join(l for l in c.source.splitlines()
+                         if not re.match(r'\s*#\s*\|', l)).strip('\n')
+        if code.strip() and d.get('echo') != 'false':
+            out.append(f'```python\n{code}\n```')
         if d.get('output') == 'false': continue
         n = 0
         for o in c.outputs:
@@ -71,12 +83,16 @@ def convert(root=ROOT):
             pic = next((k for k in KINDS if k in data), None)
             if pic:
                 n += 1
-                name = f'index_files/{d.get("label") or c.id}{"" if n == 1 else f"-{n}"}.{KINDS[pic]}'
+                number = '' if n == 1 else f'-{n}'
+                name = f'index_files/{d.get("label") or c.id}{number}.{KINDS[pic]}'
                 body = joined(data[pic])
-                files[name] = body.encode() if pic == 'image/svg+xml' else base64.b64decode(body)
+                files[name] = (body.encode() if pic == 'image/svg+xml'
+                               else base64.b64decode(body))
                 out.append(f'![{unquote(d.get("fig-alt", ""))}]({name})')
-                if d.get('fig-cap') and n == 1: out.append(f'*{prose(unquote(d["fig-cap"]), bib)}*')
-            elif 'text/markdown' in data: out.append(prose(joined(data['text/markdown']), bib))
+                if d.get('fig-cap') and n == 1:
+                    out.append(f'*{prose(unquote(d["fig-cap"]), bib)}*')
+            elif 'text/markdown' in data:
+                out.append(prose(joined(data['text/markdown']), bib))
             elif o.get('output_type') == 'stream' or 'text/plain' in data:
                 text = joined(o.get('text') or data.get('text/plain', '')).rstrip('\n')
                 if text: out.append('```text\n' + text + '\n```')
@@ -92,12 +108,17 @@ def differences(root=ROOT):
     if not have.exists(): bad.append('README.md is missing')
     elif have.read_text(encoding='utf-8') != text:
         a, b = have.read_text(encoding='utf-8').splitlines(), text.splitlines()
-        k = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+        k = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y),
+                 min(len(a), len(b)))
         bad.append(f'README.md, line {k + 1}: not what nbs/index.ipynb says')
     for p, body in files.items():
-        if not (root/p).exists(): bad.append(f'{p} is missing')
-        elif (root/p).read_bytes() != body: bad.append(f'{p}: not the picture stored in nbs/index.ipynb')
-    bad += [f'index_files/{p.name} is in no cell of nbs/index.ipynb' for p in sorted((root/'index_files').glob('*')) if f'index_files/{p.name}' not in files]
+        if not (root/p).exists():
+            bad.append(f'{p} is missing')
+        elif (root/p).read_bytes() != body:
+            bad.append(f'{p}: not the picture stored in nbs/index.ipynb')
+    bad += [f'index_files/{p.name} is in no cell of nbs/index.ipynb'
+            for p in sorted((root/'index_files').glob('*'))
+            if f'index_files/{p.name}' not in files]
     return bad
 
 def write(root=ROOT):

@@ -1,12 +1,18 @@
-"""Train the weights that ship with the package, judge them, and write them with a card that says all of it.
+"""Train the weights that ship with the package, judge them, and write them with a card
+that says all of it.
 
-    python tools/ship.py swissroll                train by the packaged config, judge, write
-    python tools/ship.py swissroll --run FOLDER   judge and write a training that is already done; one FOLDER for each of its stages,
-                                                  or weights that have some of them behind them
-    python tools/ship.py mnist_cond --data DIR    the same for digits; MNIST is in DIR, or goes there
-    python tools/ship.py digit_classifier --data DIR   train the classifier that judges digits; MNIST is in DIR, or goes there
+    python tools/ship.py swissroll
+        train by the packaged config, judge, write
+    python tools/ship.py swissroll --run FOLDER
+        judge and write a training that is already done; one FOLDER for each of its
+        stages, or weights that have some of them behind them
+    python tools/ship.py mnist_cond --data DIR
+        the same for digits; MNIST is in DIR, or goes there
+    python tools/ship.py digit_classifier --data DIR
+        train the classifier that judges digits; MNIST is in DIR, or goes there
 
-Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json beside it.
+Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json
+beside it.
 """
 import argparse, json, math, sys, time
 from pathlib import Path
@@ -14,19 +20,32 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20), dict(sampler='dpmpp_2m_sde', n=50)]
-MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25), dict(sampler='dpmpp_2m_sde', n=20, w=0.5), dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
-JUDGED = dict( # name -> what is drawn
-    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)], mnist_weak=FREE[:1],
-    mnist_uncond=FREE, mnist_cond=[*FREE, *MILD])
-AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22'] # a second training that starts from the weights of the first
-AWAY = ['--model.objective', 'diffusion_nbdev.training.TrainedGuidance', # a third and short one, with guidance trained in
-        '--model.objective.guide', 'mnist_weak', '--model.lr', '1e-3', '--trainer.max_epochs', '4', '--model.objective.w']
+FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20),
+        dict(sampler='dpmpp_2m_sde', n=50)]
+MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25),
+        dict(sampler='dpmpp_2m_sde', n=20, w=0.5),
+        dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
+# name -> what is drawn
+JUDGED = dict(
+    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
+    mnist_weak=FREE[:1], mnist_uncond=FREE, mnist_cond=[*FREE, *MILD],
+)
+# a second training that starts from the weights of the first
+AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22']
+# a third and short one, with guidance trained in
+AWAY = ['--model.objective', 'diffusion_nbdev.training.TrainedGuidance',
+        '--model.objective.guide', 'mnist_weak', '--model.lr', '1e-3',
+        '--trainer.max_epochs', '4', '--model.objective.w']
 PLAIN = ['--model.objective', 'null']
-STAGES = dict( # name -> what differs from the packaged config, in each training
-    swissroll=[[]], mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'], AGAIN, [*AWAY, '0.35']],
-    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24', *PLAIN], [*AGAIN, *PLAIN], [*AWAY, '0.07', '--model.objective.w_from', '0']],
-    mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']])
+# name -> what differs from the packaged config, in each training
+STAGES = dict(
+    swissroll=[[]],
+    mnist_uncond=[['--model.times', 'uniform', '--trainer.max_epochs', '18'],
+                  AGAIN, [*AWAY, '0.35']],
+    mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24', *PLAIN],
+                [*AGAIN, *PLAIN], [*AWAY, '0.07', '--model.objective.w_from', '0']],
+    mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']],
+)
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
 def judge_points(model, draw, runs, n=50_000, seeds=3):
@@ -34,18 +53,24 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
     from diffusion_nbdev.metrics import floor_of, score_points
     floor, out = floor_of('sliced_w2', draw, n), []
     for sampler, steps in runs:
-        score = score_points(lambda num, seed: model.generate(sampler, n=steps, num=num, seed=seed), draw, n, seeds=seeds, floor=floor)
-        out.append(dict(sampler=sampler, calls=model.calls, **{k: round(score[k], 5) for k in ('value', 'value_std', 'floor', 'excess')}, n=n, seeds=seeds))
+        def made(num, seed):
+            return model.generate(sampler, n=steps, num=num, seed=seed)
+        score = score_points(made, draw, n, seeds=seeds, floor=floor)
+        kept = {k: round(score[k], 5)
+                for k in ('value', 'value_std', 'floor', 'excess')}
+        out.append(dict(sampler=sampler, calls=model.calls, **kept, n=n, seeds=seeds))
         print(out[-1], flush=True)
     return out
 
 def judge_images(model, runs, num=2000):
-    "Scores beside those of real digits, for each way of drawing; class shares once more from 10,000."
+    """Scores beside those of real digits, for each way of drawing; class shares once
+    more from 10,000."""
     import torch
     from diffusion_nbdev.devices import bfloat16_pays
     from diffusion_nbdev.judge import score_images
     from diffusion_nbdev.model import load
-    arithmetic = 'bf16' if bfloat16_pays() else '32'                             # as `diffusion sample` takes it
+    # as `diffusion sample` takes it
+    arithmetic = 'bf16' if bfloat16_pays() else '32'
     fast = torch.autocast('cpu', torch.bfloat16, enabled=arithmetic == 'bf16')
     c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
     for run in runs:
@@ -54,69 +79,97 @@ def judge_images(model, runs, num=2000):
         score = score_images(x.clamp(0, 1), c)
         run = {**dict(w=0.), **run, 'steps': run['n'], 'arithmetic': arithmetic}
         del run['n'], score['class_shares']
-        out.append({**run, 'calls': model.calls, **{k: round(v, 5) if isinstance(v, float) else v for k, v in score.items()}})
+        out.append({**run, 'calls': model.calls,
+                    **{k: round(v, 5) if isinstance(v, float) else v
+                       for k, v in score.items()}})
         print(out[-1], flush=True)
     if c is None and len(runs) > 1:
         with fast: x = model.generate('dpmpp_2m_sde', n=50, num=10_000, seed=2)
         score = score_images(x.clamp(0, 1))
-        out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic, calls=50, **{k: round(v, 5) for k, v in score.items() if isinstance(v, float)}, n=10_000))
+        kept = {k: round(v, 5) for k, v in score.items() if isinstance(v, float)}
+        out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic,
+                        calls=50, **kept, n=10_000))
         print(out[-1], flush=True)
     return out
 
 def commands(name):
     "One for each stage; a later one starts from the run of the one before"
-    return [['fit', '--config', CONFIG.get(name, name), *extra, *(['--ckpt_path', f'run/{name}/version_{k - 1}'] if k else [])] for k, extra in enumerate(STAGES[name])]
+    return [['fit', '--config', CONFIG.get(name, name), *extra,
+             *(['--ckpt_path', f'run/{name}/version_{k - 1}'] if k else [])]
+            for k, extra in enumerate(STAGES[name])]
 
 def training_facts(models, name, data):
-    "What the card says about the training, in all its stages, beyond what the last run says"
+    "What the card says about all stages of the training, beyond what the last run says"
     from diffusion_nbdev.files import digest
     keys = ('steps', 'epochs', 'seconds')
-    stages = [{k: s[k] for k in keys} for m in models for s in m.card['training'].get('stages', [m.card['training']])]
-    if len(stages) != len(STAGES[name]): raise SystemExit(f'{name} is trained in {len(STAGES[name])} stages, --run names {len(stages)}')
-    facts = {**models[-1].card['training'], **{k: sum(s[k] for s in stages) for k in keys}, 'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
+    stages = [{k: s[k] for k in keys} for m in models
+              for s in m.card['training'].get('stages', [m.card['training']])]
+    if len(stages) != len(STAGES[name]):
+        raise SystemExit(f'{name} is trained in {len(STAGES[name])} stages, '
+                         f'--run names {len(stages)}')
+    facts = {**models[-1].card['training'],
+             **{k: sum(s[k] for s in stages) for k in keys},
+             'command': '; '.join(' '.join(['diffusion', *c]) for c in commands(name))}
     if len(stages) > 1: facts['stages'] = stages
     if name == 'swissroll': return facts
     from diffusion_nbdev.pictures import MNISTData
     mnist = MNISTData(data_dir=data)
     mnist.setup()
     x, c = mnist._rows['train']
-    return {**facts, 'images': facts['epochs'] * len(x), 'data': 'mnist, training part, SHA-256 ' + digest(dict(x=x, c=c))[:16]}
+    return {**facts, 'images': facts['epochs'] * len(x),
+            'data': 'mnist, training part, SHA-256 ' + digest(dict(x=x, c=c))[:16]}
 
-# -- the classifier that judges digits ----------------------------------------------------------------
+# -- the classifier that judges digits -------------------------------------------------
 
 def jolted(x, g, degrees=10, scale=0.1, pixels=2):
-    "Images in [-1, 1], each turned, made larger or smaller and moved by a little, as `g` has it."
+    "Images in [-1, 1], each turned, scaled and moved by a little, as `g` has it."
     import torch
     import torch.nn.functional as F
-    angle, size, dx, dy = (2 * torch.rand(4, len(x), generator=g) - 1) * torch.tensor([math.radians(degrees), scale, pixels / 14, pixels / 14])[:, None]
+    most = torch.tensor([math.radians(degrees), scale, pixels / 14, pixels / 14])
+    drawn = 2 * torch.rand(4, len(x), generator=g) - 1
+    angle, size, dx, dy = drawn * most[:, None]
     cos, sin = (1 + size) * angle.cos(), (1 + size) * angle.sin()
     way = torch.stack([cos, -sin, dx, sin, cos, dy], 1).reshape(-1, 2, 3)
-    return F.grid_sample(x + 1, F.affine_grid(way, list(x.shape), align_corners=False), align_corners=False) - 1 # what comes in is black
+    grid = F.affine_grid(way, list(x.shape), align_corners=False)
+    # what comes in is black
+    return F.grid_sample(x + 1, grid, align_corners=False) - 1
 
-def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02, net=None):
-    "A classifier, a DigitNet if `net` makes no other, for bytes x, shape (N, 1, 28, 28), with labels c; and how it was trained."
+def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02,
+                 net=None):
+    """A classifier, a DigitNet if `net` makes no other, for bytes x, shape
+    (N, 1, 28, 28), with labels c; and how it was trained."""
     import torch
     import torch.nn.functional as F
     from diffusion_nbdev.judge import DigitNet
     torch.manual_seed(seed)
-    g, net, steps = torch.Generator().manual_seed(seed), (net or DigitNet)(), epochs * (len(x) // batch)
+    g = torch.Generator().manual_seed(seed)
+    net, steps = (net or DigitNet)(), epochs * (len(x) // batch)
     opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=weight_decay)
-    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=0.1) # up along a cosine, then down along another to 0
+    # up along a cosine, then down along another to 0
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=0.1)
     start, cpu = time.time(), time.process_time()
     for epoch in range(epochs):
         total = 0.
         for rows in torch.randperm(len(x), generator=g).split(batch)[:len(x) // batch]:
-            with torch.autocast('cpu', torch.bfloat16): out = net(jolted(x[rows] / 127.5 - 1, g))
+            with torch.autocast('cpu', torch.bfloat16):
+                out = net(jolted(x[rows] / 127.5 - 1, g))
             loss = F.cross_entropy(out.float(), c[rows])
             opt.zero_grad()
             loss.backward()
             opt.step()
             plan.step()
             total += loss.item()
-        print(f'epoch {epoch + 1} of {epochs}: loss {total / (len(x) // batch):.4f}, {time.time() - start:.0f} s', flush=True)
-    return net.eval(), dict(seed=seed, epochs=epochs, steps=steps, images_seen=steps * batch, seconds=round(time.time() - start), cpu_seconds=round(time.process_time() - cpu),
-                            device='cpu', threads=torch.get_num_threads(), hyperparameters=dict(batch_size=batch, lr=lr, decay='one cycle', weight_decay=weight_decay,
-                            augmentation='10 degrees, 10 % of size, 2 pixels', precision='bfloat16 autocast'))
+        print(f'epoch {epoch + 1} of {epochs}: loss {total / (len(x) // batch):.4f}, '
+              f'{time.time() - start:.0f} s', flush=True)
+    settings = dict(
+        batch_size=batch, lr=lr, decay='one cycle', weight_decay=weight_decay,
+        augmentation='10 degrees, 10 % of size, 2 pixels',
+        precision='bfloat16 autocast')
+    return net.eval(), dict(
+        seed=seed, epochs=epochs, steps=steps, images_seen=steps * batch,
+        seconds=round(time.time() - start),
+        cpu_seconds=round(time.process_time() - cpu), device='cpu',
+        threads=torch.get_num_threads(), hyperparameters=settings)
 
 ABOUT = (
     'Classifier of digits, with its features of the real MNIST test images (the '
@@ -175,13 +228,18 @@ def digit_classifier(data, seed):
     return path
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('name', choices=[*JUDGED, 'digit_classifier'])
-    p.add_argument('--run', nargs='+', help='folders of a finished training, one for each stage')
-    p.add_argument('--data', help='folder of data sets; without it, as `diffusion fit` has it')
-    p.add_argument('--seed', type=int, default=0, help='of split and training (digit_classifier)')
+    p.add_argument('--run', nargs='+',
+                   help='folders of a finished training, one for each stage')
+    p.add_argument('--data',
+                   help='folder of data sets; without it, as `diffusion fit` has it')
+    p.add_argument('--seed', type=int, default=0,
+                   help='of split and training (digit_classifier)')
     args = p.parse_args()
-    if args.name == 'digit_classifier': return print(digit_classifier(args.data, args.seed))
+    if args.name == 'digit_classifier':
+        return print(digit_classifier(args.data, args.seed))
     from diffusion_nbdev import model
     from diffusion_nbdev.files import WEIGHTS, whole_file
     from diffusion_nbdev.cli.main import main as cli
@@ -189,14 +247,19 @@ def main():
     for line in commands(args.name) if args.run is None else []:
         if runs: line[-1] = str(runs[-1])
         cli.main([*line, *(['--data.data_dir', args.data] if args.data else [])])
-        runs.append(max((ROOT/'run'/line[2]).glob('version_*'), key=lambda p: p.stat().st_mtime))
+        runs.append(max((ROOT/'run'/line[2]).glob('version_*'),
+                        key=lambda p: p.stat().st_mtime))
     models = [model.load(run) for run in runs]
     m, half = models[-1], args.name.startswith('mnist')
-    if half: m.net.half().float()                                                # as it will be read
+    # as it will be read
+    if half: m.net.half().float()
     from diffusion_nbdev.swissroll import swissroll
-    scores = judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll' else judge_images(m, JUDGED[args.name])
-    path = m.save(WEIGHTS/f'{args.name}.safetensors', half=half, training=training_facts(models, args.name, args.data), metrics=scores)
-    with whole_file(path.with_suffix('.json')) as beside: beside.write_text(json.dumps(m.card, indent=1) + '\n')
+    scores = (judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll'
+              else judge_images(m, JUDGED[args.name]))
+    path = m.save(WEIGHTS/f'{args.name}.safetensors', half=half,
+                  training=training_facts(models, args.name, args.data), metrics=scores)
+    with whole_file(path.with_suffix('.json')) as beside:
+        beside.write_text(json.dumps(m.card, indent=1) + '\n')
     print(path)
 
 if __name__ == '__main__': main()

@@ -1,11 +1,13 @@
-"""Kill a small training at random moments, resume it, and compare with one that was never disturbed.
+"""Kill a small training at random moments, resume it, and compare with one left alone.
 
-    python tools/soak.py                     200 kill/resume cycles, seed 0; writes tools/soak.json
+    python tools/soak.py
+        200 kill/resume cycles, seed 0; writes tools/soak.json
     python tools/soak.py --cycles 20 --seed 1 --out /tmp/soak.json
 
-Two of three kills are SIGKILL, one is SIGTERM. After each, the newest readable checkpoint is looked for, and
-none that lies under its final name may be unreadable; a SIGTERM never ends with the exit code of success.
-In the end weights, averages and the optimiser's memory must equal those of the undisturbed training bit for bit.
+Two of three kills are SIGKILL, one is SIGTERM. After each, the newest readable
+checkpoint is looked for, and none that lies under its final name may be unreadable; a
+SIGTERM never ends with the exit code of success. In the end weights, averages and the
+optimiser's memory must equal those of the undisturbed training bit for bit.
 """
 import argparse, json, os, random, signal, sys, tempfile, time
 from pathlib import Path
@@ -26,9 +28,10 @@ def train(folder, resume, epochs):
     c = torch.arange(1000) % 2
     data = TensorData(torch.randn(1000, 2) + 3 * c[:, None], c, batch_size=100)
     net = PointMLP(dim=2, width=32, n_classes=2)
-    lit = LitDiffusion(Model(net, cosine_schedule(100), data=data.units), lr=3e-3, warmup=10)
-    fit(lit, data, ema=0.98, pictures=0, progress=False, resume=resume, checkpoint_steps=3,
-        max_epochs=epochs, val_check_interval=3, accelerator='cpu',
+    lit = LitDiffusion(Model(net, cosine_schedule(100), data=data.units), lr=3e-3,
+                       warmup=10)
+    fit(lit, data, ema=0.98, pictures=0, progress=False, resume=resume,
+        checkpoint_steps=3, max_epochs=epochs, val_check_interval=3, accelerator='cpu',
         logger=CSVLogger(str(folder), name='soak', version='run'))
 
 
@@ -106,9 +109,10 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--cycles', type=int, default=200)
     p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--epochs', type=int,
-                   help='of the training (default: fifteen a cycle, more than one gets through)')
-    p.add_argument('--minutes', type=float, default=60, help='no new kill after this time')
+    p.add_argument('--epochs', type=int, help='of the training '
+                   '(default: fifteen a cycle, more than one gets through)')
+    p.add_argument('--minutes', type=float, default=60,
+                   help='no new kill after this time')
     p.add_argument('--out', default=str(ROOT/'tools'/'soak.json'))
     return p.parse_args()
 
@@ -117,12 +121,14 @@ def main():
     a = arguments()
     import torch
     # imported once, for all copies
-    import lightning.pytorch.loggers, diffusion_nbdev.training, diffusion_nbdev.unet  # noqa: F401
+    import diffusion_nbdev.training, diffusion_nbdev.unet  # noqa: F401
+    import lightning.pytorch.loggers  # noqa: F401
     torch.set_num_threads(1)
     begun, home = time.time(), Path(tempfile.mkdtemp())
     soak = Soak(home/'disturbed', a.epochs or 15 * a.cycles, random.Random(a.seed))
     over = False
-    while not over and sum(soak.kills.values()) < a.cycles and time.time() - begun < 60 * a.minutes:
+    while (not over and sum(soak.kills.values()) < a.cycles
+           and time.time() - begun < 60 * a.minutes):
         over = soak.cycle()
     finished = to_the_end(soak.folder, newest(soak.folder), soak.epochs)
     undisturbed = to_the_end(home/'undisturbed', None, soak.epochs)
@@ -132,10 +138,12 @@ def main():
     result = dict(
         cycles=sum(soak.kills.values()), **soak.kills, seed=a.seed, steps=n,
         stopped_at_steps=len(set(soak.steps)), unreadable_checkpoints=soak.damaged,
-        starts_without_a_checkpoint=soak.empty, slowest_sigterm_seconds=round(soak.slowest, 2),
+        starts_without_a_checkpoint=soak.empty,
+        slowest_sigterm_seconds=round(soak.slowest, 2),
         sigterms_that_looked_like_success=soak.silent, equal=equal,
         minutes=round((time.time() - begun) / 60, 1),
-        versions=dict(torch=str(torch.__version__), python=sys.version.split()[0]))
+        versions=dict(torch=str(torch.__version__), python=sys.version.split()[0])
+    )
     Path(a.out).write_text(json.dumps(result, indent=1) + '\n')
     print(json.dumps(result, indent=1))
     return int(not equal or soak.damaged > 0 or soak.silent > 0)

@@ -54,7 +54,8 @@ def main(folder: str = 'run') -> float:
     lit = LitDiffusion(Model(net, cosine_schedule(100), pred='v', data=units), lr=1e-3)
     trainer = fit(lit, data, folder=folder, max_steps=3, pictures=0, progress=False)
     again = load(f'{trainer.log_dir}/model.safetensors')
-    return distance + half + states.mean().item() + again.generate('jump', num=2).sum().item()
+    return (distance + half + states.mean().item()
+            + again.generate('jump', num=2).sum().item())
 
 
 if __name__ == '__main__':
