@@ -168,8 +168,9 @@ def alike(shape: tuple, side: int, anywhere: bool) -> list[Tensor]:
 class LocalMachine:
     """The best denoiser among those that see one patch of the state for each pixel
 
-    Local score machine, Kamb and Ganguli 2025, section 3; `anywhere`: the equivariant one, whose
-    patches may come from anywhere in the training images, borders as they are."""
+    The local score machine of Kamb and Ganguli 2025; with `anywhere` the equivariant
+    one, whose patches may come from any place that borders cut in the same way.
+    ValueError for images of another shape, or an even side."""
     def __init__(
         self, sched: Schedule, images: Tensor, side: int, anywhere: bool = True,
     ):
