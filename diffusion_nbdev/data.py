@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['seed_of', 'parts', 'processes', 'SeededBatches', 'Rows', 'running_on', 'Fixed', 'RowsData', 'rounded', 'of_one_size',
-           'column_units', 'measured_units', 'plain', 'checked_rows', 'by_class', 'split_data', 'TensorData']
+           'column_units', 'measured_units', 'plain', 'checked_rows', 'handed_in', 'by_class', 'split_data',
+           'TensorData']
 
 # %% ../nbs/84_data.ipynb #84-data-imports
 import dataclasses
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as L
@@ -21,7 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .checks import in_range
+from .columns import spans
 from .devices import has_room
+from .encoding import (
+    Table, is_frame, labels_of, names_with_gaps, read_frame)
 from .model import Units
 
 # %% ../nbs/84_data.ipynb #d8b0213e
@@ -221,27 +225,38 @@ def of_one_size(x: Tensor) -> bool:
     return bool((shares > 0.5).all() and (shares < 2).all())
 
 # %% ../nbs/84_data.ipynb #84-column-units
-def column_units(x: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each column; a warning names constant ones
+def column_units(
+    x: Tensor, columns: dict[str, str | list[str]] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each coordinate; a warning names constant columns
 
     Arguments:
         x: a table, float64 (N, D)
+        columns: what it holds, see `Units`
     Returns: means, standard deviations
     """
-    means, stds = x.mean(0).tolist(), x.std(0).tolist()
-    same = (x == x[:1]).all(0)
-    constant = (same.nonzero()[:, 0] + 1).tolist()
+    columns = columns or {f'number {k + 1}': 'real' for k in range(x.shape[1])}
+    means, stds, constant = x.mean(0), x.std(0), []
+    for (name, what), span in zip(columns.items(), spans(columns)):
+        if (x[:, span] == x[:1, span]).all():
+            constant.append(name)
+            # so small that what a net leaves there is not seen
+            stds[span] = means[span].abs().clamp(min=1) / 1000
+        elif not isinstance(what, str):
+            # a rare word must not be many standard deviations away
+            stds[span] = stds[span].square().mean().sqrt()
     if constant:
-        names = ', '.join(map(str, constant[:5])) + ', ...' * (len(constant) > 5)
-        warnings.warn(f'data: {len(constant)} of {len(stds)} columns are constant '
-                      f'(number {names}): they say nothing', stacklevel=3)
-    for k in constant: stds[k - 1] = max(1., abs(means[k - 1]))
-    pairs = [rounded(mean, std) for mean, std in zip(means, stds)]
+        names = ', '.join(constant[:5]) + ', ...' * (len(constant) > 5)
+        warnings.warn(f'data: {len(constant)} of {len(columns)} columns are constant '
+                      f'({names}): they say nothing', stacklevel=3)
+    pairs = [rounded(*pair) for pair in zip(means.tolist(), stds.tolist())]
     return [mean for mean, _ in pairs], [std for _, std in pairs]
 
 # %% ../nbs/84_data.ipynb #84-measured-units
 def measured_units(
     x: Tensor, c: Tensor | None = None, each: bool | None = None,
+    columns: dict[str, str | list[str]] | None = None, classes: Sequence[str] = (),
+    label: str = '',
 ) -> Units:
     """Units under which data has mean 0 and standard deviation 1
 
@@ -249,16 +264,21 @@ def measured_units(
         x: data in its own units, shape (N, *)
         c: labels
         each: a mean and std for each column? None: if they differ in size
+        columns: of a table: what it holds
+        classes: names of the labels
+        label: name of their column
     """
     x = x.double() / 255 if x.dtype == torch.uint8 else x.double()
     mean, std = x.mean().item(), x.std().item()
     if not (std > 0 and bool((x != x[:1]).any())):
         raise ValueError(f'data: all rows are equal (the mean is {mean:g}), '
                          'there is nothing to learn')
-    if each is None: each = not of_one_size(x)
-    scale = column_units(x) if each else rounded(mean, std)
-    n_classes = 0 if c is None else int(c.max()) + 1
-    units = Units(list(x.shape[1:]), *scale, n_classes=n_classes)
+    # columns with names are different things
+    if each is None: each = bool(columns) or not of_one_size(x)
+    scale = column_units(x, columns) if each else rounded(mean, std)
+    n_classes = len(classes) or (0 if c is None else int(c.max()) + 1)
+    units = Units(list(x.shape[1:]), *scale, n_classes=n_classes, classes=list(classes),
+                  columns=columns or {}, label=label)
     clip = round(1.1 * units.to_model(x).abs().max().item(), 3)
     return dataclasses.replace(units, clip=clip)
 
@@ -293,14 +313,34 @@ def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
     if x.ndim < 2 or len(x) < 3:
         raise ValueError(
             f'data has shape {tuple(x.shape)}: must be (N, *) with at least 3 rows')
-    bad = int((~x.isfinite()).flatten(1).any(1).sum())
-    if bad: raise ValueError(f'data: {bad} of {len(x)} rows are not finite')
+    bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
+    if bad:
+        raise ValueError(f'data: {len(bad)} of {len(x)} rows are not finite, the first '
+                         f'of them is row {bad[0]}')
     if c is None: return x, None
     if c.shape != (len(x),) or c.is_floating_point() or c.min() < 0:
         raise ValueError(
             f'labels are {c.dtype} of shape {tuple(c.shape)}: must be whole numbers '
             f'from 0, one for each of the {len(x)} rows')
     return x, c
+
+# %% ../nbs/84_data.ipynb #84-handed-in
+def handed_in(x: Any, c: Any, units: Units | None) -> Table:
+    """Rows as a user has them; ValueError if they do not fit together
+
+    Arguments:
+        x: data: a tensor, an array, a data frame, a list
+        c: labels: whole numbers or words
+        units: of a model, if they are known
+    """
+    columns = {}
+    if is_frame(x):
+        found = read_frame(x, units=units)
+        x, columns = found.x, found.columns
+    c, classes, label = labels_of(c, [] if units is None else units.classes)
+    x, c = checked_rows(x, c)
+    if c is not None and not classes: classes = names_with_gaps(c, 'labels')
+    return Table(x, c, columns, classes, label)
 
 # %% ../nbs/84_data.ipynb #84-by-class
 def by_class(order: Tensor, c: Tensor) -> Tensor:
@@ -346,13 +386,13 @@ def split_data(
 class TensorData(RowsData):
     "A tensor as training, validation and test data, split by the seed"
     def __init__(
-        self, x: Tensor, c: Tensor | None = None, units: Units | None = None,
-        batch_size: int = 128, held_out: float = 0.1, seed: int = 0,
+        self, x: Any, c: Any = None, units: Units | None = None, batch_size: int = 128,
+        held_out: float = 0.1, seed: int = 0,
     ):
         """
         Arguments:
-            x: data in its own units, shape (N, *)
-            c: labels 0 .. n_classes - 1, long (N,)
+            x: data in its own units, shape (N, *), or a data frame
+            c: labels, whole numbers from 0 or words, (N,)
             units: None: mean, std and bound are taken from the data
             batch_size: of training and validation
             held_out: share of the rows for validation; as many for the test
@@ -360,8 +400,9 @@ class TensorData(RowsData):
         """
         super().__init__(units, batch_size, seed)
         in_range('held_out', held_out, 0, 0.5, inside=True)
-        x, c = checked_rows(x, c)
-        if units is None: self.units = measured_units(x, c)
+        found = handed_in(x, c, units)
+        x, c = found.x, found.c
+        if units is None: self.units = measured_units(x, c, **found.known)
         if list(x.shape[1:]) != self.units.shape:
             raise ValueError(
                 f'rows have shape {list(x.shape[1:])}: '

@@ -219,5 +219,5 @@ class FolderData(TensorData):
         folder = Path(folder).expanduser()
         x, c, self.classes = read_folder(folder, side, channels, background)
         name = folder.resolve().name
-        units = unit_images([channels, side, side], len(self.classes), name)
+        units = unit_images([channels, side, side], name=name, classes=self.classes)
         super().__init__(x, c, units, batch_size, held_out, seed)

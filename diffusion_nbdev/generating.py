@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from .checks import choose, in_range
-from .classes import labels
+from .classes import class_numbers, labels
+from .columns import check_columns, check_names
 from .devices import finest
 from .noise import SeededNoise
 from .sampling import GRIDS, enter_all
@@ -69,6 +70,8 @@ def check_units(units: Any):
     if units.clip is not None:
         in_range('clip', units.clip, 0, math.inf, inside=True)
     in_range('n_classes', units.n_classes, 0, whole=True)
+    check_names(units.classes, units.n_classes)
+    check_columns(units.columns, units.shape)
 
 # %% ../nbs/83c_generating.ipynb #plain-net
 def plain_net(net: nn.Module) -> nn.Module:
@@ -135,14 +138,15 @@ def seam(model: Any) -> dict[str, Any]:
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
             'prediction': model.pred, 'schedule': model.sched.recipe}
 
-def guide_net(model: Any, guide: Any) -> nn.Module:
+def guide_net(model: Any, guide: Any) -> nn.Module | None:
     """The net of a guide, or a ValueError that says where the two don't fit
 
     Arguments:
         model: a Model, to be guided
-        guide: a weaker Model of the same data
+        guide: a weaker Model of the same data, or None
     Returns: the guide's net
     """
+    if guide is None: return None
     other = seam(guide)
     for what, own in seam(model).items():
         if other[what] != own:
@@ -212,7 +216,8 @@ def sample_count(
 # %% ../nbs/83c_generating.ipynb #model-draw
 def drawing(
     model: Any, sampler: Callable, denoise: Callable, begin: Callable, num: int,
-    seed: int, c: int | Tensor | list | None = None, x: Tensor | None = None, **options,
+    seed: int, c: int | str | Tensor | list | None = None, x: Tensor | None = None,
+    **options,
 ) -> Callable:
     """Some of the samples, in the data's own units; seen(k) is told how many are done
 
@@ -223,11 +228,12 @@ def drawing(
         begin: begin(model, noise, num, x, start) -> the first states
         num: how many samples in all
         seed: of the noise
-        c: a class for all, or one a sample
+        c: a class or its name for all, or one a sample
         x: data of all samples to start from
         options: n, times, start, eta, ...: passed to the sampler
     Returns: draw(first, stop, seen): samples first ... stop - 1, on the CPU
     """
+    c = class_numbers(c, model.data.classes)
     given = None if c is None else torch.as_tensor(c)
     classes = labels(given, num, model.n_classes)
     def draw(first:int, stop:int, seen:Callable) -> Tensor:

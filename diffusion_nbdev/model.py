@@ -7,7 +7,8 @@ __all__ = ['Units', 'unit_images', 'some_weight', 'first_states', 'checked_parts
 
 # %% ../nbs/07_model.ipynb #7faaf87e
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ from tqdm.auto import tqdm
 
 from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
+from .classes import class_numbers
+from .columns import as_table, settled
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
 from .files import find_weights, read_weights
@@ -42,6 +45,9 @@ class Units:
         clip: no data lie beyond this, in the model's units
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
+        classes: their names, if they have any
+        columns: of a table:
+        label: name of the column of labels
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -49,6 +55,10 @@ class Units:
     clip: float | None = None      # no data lie beyond this, in the model's units
     n_classes: int = 0             # labels run from 0 to n_classes - 1; 0 for no labels
     name: str = ''                 # of the data set
+    classes: list[str] = field(default_factory=list) # their names, if they have any
+    columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table:
+    # name -> 'real', 'whole', or its words
+    label: str = ''                # name of the column of labels
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -64,18 +74,27 @@ class Units:
         "What the net sees, as data"
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
-        return x * along(self.std, x) + along(self.mean, x)
+        x = x * along(self.std, x) + along(self.mean, x)
+        return settled(x, self.columns)
+
+    def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
+        "Samples, and their labels, as columns: name -> cells"
+        return as_table(self, x, c)
 
 # %% ../nbs/07_model.ipynb #unit-images-cell
-def unit_images(shape: list[int], n_classes: int = 0, name: str = '') -> Units:
+def unit_images(
+    shape: list[int], n_classes: int = 0, name: str = '', classes: Sequence[str] = (),
+) -> Units:
     """Units of images: [0, 1] outside, [-1, 1] inside
 
     Arguments:
         shape: of one image: [C, H, W]
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
+        classes: names of the labels, if they have any
     """
-    return Units(list(shape), 0.5, 0.5, clip=1., n_classes=n_classes, name=name)
+    n_classes = n_classes or len(classes)
+    return Units(list(shape), 0.5, 0.5, 1., n_classes, name, list(classes))
 
 # %% ../nbs/07_model.ipynb #first-states-cell
 def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
@@ -161,7 +180,7 @@ class Model(nn.Module):
         return getattr(self.net, 'n_classes', 0)
 
     def denoiser(
-        self, c: int | Tensor | None = None, w: float = 0.0,
+        self, c: int | str | Tensor | None = None, w: float = 0.0,
         clip: float | tuple | Literal['data'] | None = 'data',
         quantile: float | None = None, interval: tuple | None = None,
         rescale: float = 0.0, guide: 'Model|None' = None,
@@ -169,7 +188,7 @@ class Model(nn.Module):
         """A denoiser of this model, for any sampler, see `denoiser`
 
         Arguments:
-            c: class label(s); -1 is the null label
+            c: class label(s) or names; -1 is the null label
             w: guidance weight, 0 = none
             clip: of x0_hat; 'data': of the units
             quantile: dynamic thresholding, see `threshold`
@@ -179,14 +198,14 @@ class Model(nn.Module):
         Returns: f(xt, t) -> x0_hat
         """
         clip = self.data.clip if clip == 'data' else clip
-        weak = None if guide is None else guide_net(self, guide)
-        return denoiser(self.net, self.sched, self.pred, c, w, clip, quantile,
-                        interval, rescale, weak)
+        number = class_numbers(c, self.data.classes)
+        return denoiser(self.net, self.sched, self.pred, number, w, clip, quantile,
+                        interval, rescale, guide_net(self, guide))
 
     def generate(
         self, sampler: Callable | str = ddim, n: int | None = None,
-        num: int | None = None, c: int | Tensor | list | None = None, w: float = 0.0,
-        seed: int = 0, batch_size: int | None = None,
+        num: int | None = None, c: int | str | Tensor | list | None = None,
+        w: float = 0.0, seed: int = 0, batch_size: int | None = None,
         clip: float | tuple | Literal['data'] | None = 'data',
         quantile: float | None = None, interval: tuple | None = None,
         rescale: float = 0.0, guide: 'Model|None' = None, precision: str | None = None,
@@ -207,7 +226,7 @@ class Model(nn.Module):
             sampler: a sampler or its name
             n: steps; None for the sampler's own default
             num: how many samples; None for 1, or as many as x has
-            c: a class for all, or one a sample
+            c: a class or its name for all, or one a sample
             w: guidance weight, 0 = none
             seed: sample i depends on this and on i alone
             batch_size: samples at a time; None chooses

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['checked_out', 'asked_out', 'checked_weight', 'opened', 'open_model', 'progress', 'machine', 'drawing',
-           'knows_classes', 'asked_classes', 'csv_text', 'write_samples', 'figure', 'draw_samples', 'how_many',
-           'checked_picture', 'timed', 'sample']
+           'knows_classes', 'asked_class', 'asked_classes', 'csv_text', 'write_samples', 'figure', 'draw_samples',
+           'how_many', 'checked_picture', 'timed', 'sample']
 
 # %% ../../nbs/91c_sample.ipynb #91c-sample-imports
 import contextlib
+import csv
 import functools
 import importlib
+import io
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..checks import choose
@@ -165,43 +167,70 @@ def knows_classes(args, model):
         raise ValueError(f'--w {args.w}: this model knows no classes')
 
 # %% ../../nbs/91c_sample.ipynb #12e2da12-b
-def asked_classes(text: str | None, n_classes: int, n: int):
+def asked_class(text: str, n_classes: int, classes: Sequence[str]) -> int:
+    """The label of a class; ValueError with those that there are
+
+    Arguments:
+        text: a label, or the name of a class
+        n_classes: of the model
+        classes: their names; '' for one that no row has
+    """
+    names = [name for name in classes if name]
+    if text in names: return list(classes).index(text)
+    if names and (not text.isdecimal() or any(name.isdecimal() for name in names)):
+        some = ', '.join(names[:20]) + ', ...' * (len(names) > 20)
+        raise ValueError(f"--class {text}: must be one of {some}, several with commas "
+                         "between, or 'all'")
+    if not text.removeprefix('-').isdecimal():
+        raise ValueError(f'--class {text}: must be a label, several with commas '
+                         "between, or 'all'")
+    if int(text) not in range(n_classes):
+        raise ValueError(f'--class {text}: must be from 0 to {n_classes - 1}')
+    return int(text)
+
+def asked_classes(
+    text: str | None, n_classes: int, n: int, classes: Sequence[str] = (),
+):
     """Labels for n samples: the classes asked for, in turn
 
     Arguments:
-        text: '7', '0,1,7' or 'all'
+        text: '7', '0,1,7', 'star' or 'all'
         n_classes: of the model
         n: number of samples
+        classes: their names, if they have any
     """
     import torch
     if text is None:
         return None
-    everything = range(n_classes)
-    try:
-        c = [int(k) for k in (everything if text == 'all' else text.split(','))]
-    except ValueError:
-        raise ValueError(f'--class {text}: must be a label, several with commas '
-                         "between, or 'all'") from None
-    for k in c:
-        if k not in everything:
-            raise ValueError(f'--class {k}: must be from 0 to {n_classes - 1}')
+    if text == 'all' and text not in classes:
+        c = [k for k in range(n_classes) if not classes or classes[k]]
+    else:
+        parts = [text] if text in classes else text.split(',')
+        c = [asked_class(part.strip(), n_classes, classes) for part in parts]
     return torch.tensor(c)[torch.arange(n) % len(c)]
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6
-def csv_text(x, c) -> str:
-    """Samples as a table: a column for each number, and one for the label
+def csv_text(x, c, units) -> str:
+    """Samples as a table under the names of its columns, the labels in the last one
 
     Arguments:
         x: samples, shape (n, *)
         c: labels (n,), or None
+        units: of the data
     """
-    rows = [[f'{v:.9g}' for v in row] for row in x.flatten(1).tolist()]
-    names = [f'x{k}' for k in range(x[0].numel())]
-    if c is not None:
-        names.append('c')
-        for row, label in zip(rows, c.tolist()):
-            row.append(str(label))
-    return ''.join(','.join(row) + '\n' for row in [names, *rows])
+    import torch
+    # as many digits as tell neighbours apart
+    digits = 17 if x.dtype is torch.float64 else 9
+
+    def cell(value):
+        return f'{value:.{digits}g}' if isinstance(value, float) else value
+
+    table = units.table(x, c)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator='\n')
+    rows.writerow(table)
+    rows.writerows(map(cell, row) for row in zip(*table.values()))
+    return text.getvalue()
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6-b
 def write_samples(path: Path, x, c, units, columns: int | None = None):
@@ -218,13 +247,14 @@ def write_samples(path: Path, x, c, units, columns: int | None = None):
     import torch
     from diffusion_nbdev.files import whole_file
     found = dict(x=x) if c is None else dict(x=x, c=c)
+    ending = path.suffix.lower()
     with whole_file(path) as beside:
-        if path.suffix == '.pt':
+        if ending == '.pt':
             torch.save(found, beside)
-        elif path.suffix == '.npz':
+        elif ending == '.npz':
             np.savez(beside, **{k: v.numpy() for k, v in found.items()})
-        elif path.suffix == '.csv':
-            beside.write_text(csv_text(x, c), encoding='utf-8')
+        elif ending == '.csv':
+            beside.write_text(csv_text(x, c, units), encoding='utf-8')
         else:
             draw_samples(beside, x, c, units, columns)
 
@@ -290,10 +320,11 @@ def checked_picture(out: Path, columns: int | None, units):
     """
     image = len(units.shape) == 3
     shown = units.shape == [2] or image and units.shape[0] in (1, 3)
-    if out.suffix == '.png' and not shown:
+    drawn = out.suffix.lower() == '.png'
+    if drawn and not shown:
         raise ValueError(f'--out {out}: samples of shape {units.shape} make no '
                          'picture; there is .pt, .npz, .csv')
-    if columns is not None and not (image and out.suffix == '.png'):
+    if columns is not None and not (image and drawn):
         raise ValueError(f'--columns {columns} has no meaning here: '
                          'it is for a picture of images')
 
@@ -324,7 +355,7 @@ def sample(args):
     knows_classes(args, model)
     n = how_many(args.n, model.data)
     checked_picture(out, args.columns, model.data)
-    c = asked_classes(args.c, model.n_classes, n)
+    c = asked_classes(args.c, model.n_classes, n, model.data.classes)
     draw, said = drawing(args, model)
     options.update(n=args.steps, num=n, c=c, seed=args.seed)
     x, seconds = timed(draw, args.sampler, **options)
