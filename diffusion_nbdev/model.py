@@ -22,11 +22,11 @@ from .classes import class_numbers
 from .columns import as_table, settled
 from .ddim import ddim
 from .devices import chosen_precision, collected, computing
+from .export import export_model
 from .files import find_weights, read_weights
 from .generating import (
-    along, check_classes, check_units, drawing, guide_net, of_kind, plain_net,
-    registered, resolved, sample_count, step_options)
-from .export import export_model
+    along, check_classes, own_options, check_units, drawing, guide_net, of_kind,
+    plain_net, registered, resolved, sample_count, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .recipes import plain
@@ -246,7 +246,7 @@ class Model(nn.Module):
         make = registered(sampler, SAMPLERS, 'sampler')
         num = sample_count(self, num, x, start)
         precision = chosen_precision(self.device, self.data.shape, precision)
-        options |= step_options(n, times, start)
+        options = own_options(make, options) | step_options(n, times, start)
         def denoise(c):
             return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
         draw = drawing(self, make, denoise, first_states, num, seed, c, x, **options)
