@@ -177,8 +177,7 @@ def check_data(model: Model, data: Any) -> None:
             f'net is a {type(model.net).__name__} without n_classes, and the data has '
             f'{units.n_classes} classes: give it the attribute n_classes = '
             f'{units.n_classes}, or 0 if it takes no labels')
-    labelled = getattr(model.net, 'n_classes', 0)
-    labels = ['n_classes', 'classes'] if labelled else []
+    labels = ['n_classes', 'classes'] * bool(getattr(model.net, 'n_classes', 0))
     for what in ('shape', 'mean', 'std', 'columns', *labels):
         theirs, ours = getattr(units, what), getattr(own, what)
         unknown = what in ('classes', 'columns') and not (theirs and ours)
