@@ -91,7 +91,8 @@ def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
     Returns: weights, and what the card says of them
     """
     net, sched = recipe_of(model.net, 'net'), recipe_of(model.sched, 'sched')
-    own = dict(net=net, sched=sched, pred=model.pred, data=units_card(model.data))
+    own = dict(net=net, sched=sched, pred=model.pred,
+               data=units_card(model.data))
     return own_tensors(model.net, net), own
 
 # %% ../nbs/82b_cards.ipynb #cards-save
@@ -216,16 +217,12 @@ def other_classes(
     Returns: tensors and card of the new net
     """
     in_range('n_classes', n_classes, 1, whole=True)
-    given = card['net'].get('init_args', {})
-    # TableNet has the shorter name
-    name = 'classes' if 'classes' in given else 'n_classes'
-    if name not in given:
+    if 'n_classes' not in card['net'].get('init_args', {}):
         raise ValueError(f"n_classes = {n_classes}: a {card['net']['class_path']} is "
                          'made without this argument')
-    net = dict(card['net'], init_args={**given, name: n_classes})
-    # the names were those of other classes
-    units = {k: v for k, v in card['data'].items() if k not in ('classes', 'label')}
-    card = dict(card, net=net, data={**units, 'n_classes': n_classes})
+    args = {**card['net']['init_args'], 'n_classes': n_classes}
+    net = dict(card['net'], init_args=args)
+    card = dict(card, net=net, data=dict(card['data'], n_classes=n_classes))
     with torch.device('meta'):
         want = build(net, trust).state_dict()
     new = {}

@@ -41,10 +41,11 @@ def ddim_step(
     t, s = together(t, s)
     # sigma^2 / noise_s^2; the gap is log r, and -expm1 makes 1 - r of it
     fresh = eta ** 2 * -torch.expm1(sched.gap(t, s))
-    kept = sched.noise(s) * (1 - fresh).sqrt() / sched.noise(t)
-    of_x0 = sched.signal(s) - kept * sched.signal(t)
+    (signal_t, noise_t), (signal_s, noise_s) = map(sched.coefficients, (t, s))
+    kept = noise_s * (1 - fresh).sqrt() / noise_t
+    of_x0 = signal_s - kept * signal_t
     mean = like(kept, xt) * xt + like(of_x0, xt) * x0
-    return mean, like(sched.noise(s) * fresh.sqrt(), xt)
+    return mean, like(noise_s * fresh.sqrt(), xt)
 
 # %% ../nbs/05_ddim.ipynb #ddim-checks
 def check_eta(eta: float) -> float:

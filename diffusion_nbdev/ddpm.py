@@ -43,9 +43,10 @@ def posterior(
     t, s = together(t, s)
     # log r: below 0, and -inf for s = 0
     gap = sched.gap(t, s)
-    a = gap.exp() * sched.signal(s) / sched.signal(t)
-    b = -torch.expm1(gap) * sched.signal(s)
-    var = -torch.expm1(gap) * sched.noise(s) ** 2
+    signal_s, noise_s = sched.coefficients(s)
+    a = gap.exp() * signal_s / sched.signal(t)
+    b = -torch.expm1(gap) * signal_s
+    var = -torch.expm1(gap) * noise_s ** 2
     return like(a, xt) * xt + like(b, xt) * x0, like(var, xt)
 
 # %% ../nbs/04_ddpm.ipynb #variance-share
@@ -146,7 +147,7 @@ def x0_weight(sched: Schedule, t: int | Tensor, pred: str) -> Tensor:
         pred: what the net predicts: a key of PREDS
     Returns: float64, of t's shape
     """
-    signal, noise = sched.signal(t), sched.noise(t)
+    signal, noise = sched.coefficients(t)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
     return (noise / (signal * keps - noise * kx)) ** 2
 

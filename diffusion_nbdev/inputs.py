@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['time_rows', 'label_rows', 'refuse_labels', 'check_images', 'check_points', 'check_sizes', 'embedding_sizes',
-           'head_count', 'check_unet']
+           'check_fit', 'head_count', 'check_unet']
 
 # %% ../nbs/80e_inputs.ipynb #80e-imports
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .checks import in_range
+from .checks import choose, in_range
 from .classes import checked_labels
 
 # %% ../nbs/80e_inputs.ipynb #fd048087
@@ -114,6 +116,26 @@ def embedding_sizes(dim: int, n_classes: int) -> tuple[int, int]:
     if in_range('emb_dim', dim, 2, whole=True) % 2:
         raise ValueError(f'emb_dim = {dim}: must be even')
     return dim, int(in_range('n_classes', n_classes, 0, whole=True))
+
+# %% ../nbs/80e_inputs.ipynb #80e-fit
+def check_fit(lit: Any, data: Any, options: dict):
+    """ValueError for what no training can begin with, with what was meant
+
+    Arguments:
+        lit: should have a model and train it
+        data: should be a data module
+        options: of Lightning's Trainer
+    """
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    if not isinstance(lit, LightningModule):
+        rule = 'must be a LitDiffusion: fit(LitDiffusion(model), data)'
+        raise ValueError(f'lit is a {type(lit).__name__}: {rule}')
+    if not isinstance(data, LightningDataModule):
+        rule = 'must be a data module, for instance TensorData(x) or FileData(path)'
+        raise ValueError(f'data is a {type(data).__name__}: {rule}')
+    known = inspect.signature(Trainer.__init__).parameters
+    for name in options:
+        choose(name, list(known)[1:], 'option of the trainer')
 
 # %% ../nbs/80e_inputs.ipynb #80e-heads
 def head_count(channels: int, heads: int | None) -> int:

@@ -77,13 +77,17 @@ class Schedule(nn.Module):
         "log-SNR at t minus that at s, below 0 for an earlier s: what a step loses"
         return self.rows.gap(t, s)
 
+    def coefficients(self, t:float|Tensor) -> tuple[Tensor, Tensor]:
+        "Signal and noise at time(s) t, by one look at the table"
+        return PATHS[self.path](self.log_snr(t))
+
     def signal(self, t:float|Tensor) -> Tensor:
         "The factor of the data in $x_t$: 1 at t = 0"
-        return PATHS[self.path](self.log_snr(t))[0]
+        return self.coefficients(t)[0]
 
     def noise(self, t:float|Tensor) -> Tensor:
         "The factor of the noise in $x_t$: 0 at t = 0"
-        return PATHS[self.path](self.log_snr(t))[1]
+        return self.coefficients(t)[1]
 
     def alpha_bar(self, t:float|Tensor) -> Tensor:
         "The share of the variance that is data; $\\mathrm{signal}_t^2$ on the path vp"
@@ -264,7 +268,8 @@ def diffuse(
     """
     eps = torch.randn_like(x0) if eps is None else eps
     need_same_shape(eps, x0)
-    return like(sched.signal(t), x0) * x0 + like(sched.noise(t), x0) * eps
+    signal, noise = sched.coefficients(t)
+    return like(signal, x0) * x0 + like(noise, x0) * eps
 
 # %% ../nbs/01_schedules.ipynb #7f605df2
 # (signal, noise) -> (kx, keps) in out = kx x0 + keps eps
@@ -289,7 +294,7 @@ def target(
         pred: what is predicted: a key of PREDS
     Returns: what a perfect net would answer, shape (B, *)
     """
-    kx, keps = choose(pred, PREDS, 'prediction')(sched.signal(t), sched.noise(t))
+    kx, keps = choose(pred, PREDS, 'prediction')(*sched.coefficients(t))
     return like(kx, x0) * x0 + like(keps, x0) * eps
 
 # %% ../nbs/01_schedules.ipynb #cedaa626
@@ -306,7 +311,7 @@ def x0_from(
         pred: what the net predicts: a key of PREDS
     Returns: x0_hat, shape (B, *)
     """
-    signal, noise = sched.signal(t), sched.noise(t)
+    signal, noise = sched.coefficients(t)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
     det = signal * keps - noise * kx
     of_xt = torch.where(noise == 0, 1., keps / det)
@@ -326,7 +331,7 @@ def eps_from(
         pred: what the net predicts: a key of PREDS
     Returns: eps_hat, shape (B, *)
     """
-    signal, noise = sched.signal(t), sched.noise(t)
+    signal, noise = sched.coefficients(t)
     need_noise(noise)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
     det = signal * keps - noise * kx

@@ -164,17 +164,18 @@ def fresh_pair(draw: Draw, n: int, seed: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 # %% ../nbs/80g_sets.ipynb #efcf1b29
-def check_digits(x: Tensor) -> Tensor:
-    """One-channel images in the data's units, or a ValueError that says what is wrong
+def check_digits(x: Tensor, shape: tuple[int, ...] = (1, 28, 28)) -> Tensor:
+    """Images in the data's units, or a ValueError that says what is wrong with them
 
     Arguments:
-        x: images, shape (n, 1, 28, 28), in [0, 1]
+        x: images, shape (n, *), in [0, 1]
+        shape: that each must have
     Returns: the same as float32 on the CPU
     """
     x = torch.as_tensor(x).detach()
-    if x.ndim != 4 or tuple(x.shape[1:]) != (1, 28, 28) or not len(x):
-        rule = 'must be (n, 1, 28, 28), one channel'
-        raise ValueError(f'images have shape {tuple(x.shape)}: {rule}')
+    if x.ndim != 4 or tuple(x.shape[1:]) != tuple(shape) or not len(x):
+        sizes = ', '.join(map(str, shape)) + ')' + ', one channel' * (shape[0] == 1)
+        raise ValueError(f'images have shape {tuple(x.shape)}: must be (n, {sizes}')
     if not x.is_floating_point():
         rule = 'must be real numbers in [0, 1]; of bytes, x / 255'
         raise ValueError(f'images have dtype {x.dtype}: {rule}')

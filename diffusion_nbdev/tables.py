@@ -188,12 +188,9 @@ class TimeTable:
             log_snr: at times 0..T: inf, then falling
         """
         self.master = checked_table(log_snr)
+        # the last time, and plain numbers for times that are such
+        self.T, self._rows = len(self.master) - 1, self.master.tolist()
         self._copies: dict[torch.device, tuple[Tensor, Tensor|None]] = {}
-
-    @property
-    def T(self) -> int:
-        "The last time"
-        return len(self.master) - 1
 
     def on(self, device:torch.device) -> tuple[Tensor, Tensor|None]:
         "The table on a device, as two parts to be added"
@@ -203,8 +200,16 @@ class TimeTable:
 
     def at(self, t:float|Tensor) -> Tensor:
         "log-SNR at time(s) t in 0..T: float64, of t's shape"
+        if isinstance(t, (int, float)) and not 0 < t < 1:
+            return torch.tensor(self._at_number(t), dtype=torch.float64)
         high, low = parts_at(*self.on_times(t), time_tensor(t, self.T))
         return high + low
+
+    def _at_number(self, t:float) -> float:
+        "What samplers ask for most: at one time, 0 or from 1 on"
+        lo = int(in_range('time t', t, 0, self.T))
+        row = self._rows[lo]
+        return row if lo == t else row + (t - lo) * (self._rows[lo + 1] - row)
 
     def on_times(self, t:float|Tensor) -> tuple[Tensor, Tensor|None]:
         "The table where the times lie"
@@ -212,6 +217,8 @@ class TimeTable:
 
     def gap(self, t:float|Tensor, s:float|Tensor) -> Tensor:
         "log-SNR at t minus that at s"
+        if not (torch.is_tensor(t) or torch.is_tensor(s)):
+            return self.at(t) - self.at(s)
         t, s = together(time_tensor(t, self.T), time_tensor(s, self.T))
         high_t, low_t = parts_at(*self.on_times(t), t)
         high_s, low_s = parts_at(*self.on_times(s), s)

@@ -27,6 +27,7 @@ from .ddpm import LOSSES, TIMES, diffusion_loss, draw_times, min_snr
 from .ending import LastCheckpoint
 from .finite import BadNumbers
 from .generating import guide_net
+from .inputs import check_fit
 from .model import Model, load
 from .recipes import build, recorded
 from .resume import Place
@@ -321,6 +322,7 @@ def fit(
     Returns: its `log_dir` holds logs, checkpoints and model.safetensors
     """
     from lightning.pytorch.loggers import TensorBoardLogger
+    check_fit(lit, data, trainer)
     check_data(lit.model, data)
     weights_for_checkpoint(resume)
     check_card(lit.model)

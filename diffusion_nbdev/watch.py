@@ -83,7 +83,9 @@ def check_finite(seen: list[tuple[tuple, Tensor]]):
     Arguments:
         seen: (arguments of `place`, was the answer finite?)
     """
-    finite = torch.stack([ok for _, ok in seen]).tolist() if seen else []
+    finite = [ok for _, ok in seen]
+    if len(finite) > 1:
+        finite = torch.stack(finite).tolist()
     for (where, _), ok in zip(seen, finite):
         if not ok:
             raise ValueError(f'{place(*where)}: the denoiser returned a value that is '

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = 'torch', 'lightning', 'matplotlib', 'numpy', 'jsonargparse', 'scipy'
@@ -33,6 +36,11 @@ def python(*args, cwd=None, timeout=240, **env):
 
 
 def diffusion(line, cwd):
+    return warm.run(line.split(), cwd)
+
+
+def cold(line, cwd):
+    "In a fresh interpreter, which imports what the command needs, and nothing before"
     return python('-m', 'diffusion_nbdev', *line.split(), cwd=cwd, TQDM_DISABLE='1')
 
 
@@ -90,7 +98,9 @@ def test_help_is_fast():
 
 
 def test_the_catalogue_is_in_step():
-    p = python(str(ROOT/'tools'/'catalogue.py'), '--check')
+    tool = str(ROOT/'tools'/'catalogue.py')
+    code = f"import runpy; runpy.run_path({tool!r}, run_name='__main__')"
+    p = warm.run(['--check'], ROOT, code)
     assert p.returncode == 0, p.stderr
 
 # -- what is printed ----------------------------------------------------------
@@ -188,7 +198,7 @@ def config(home, net=PLAIN, sched=COSINE, more=''):
 
 def test_own_sampler(home):
     line = 'sample swissroll --sampler mine.jump --out a.pt --n 20'
-    p = diffusion(f'{line} --pull 0.5 --trust', home)
+    p = cold(f'{line} --pull 0.5 --trust', home)
     assert p.returncode == 0 and '20 samples by mine.jump, 7 network calls' in p.stdout
     one_line(diffusion(line, home), 'refused unless you --trust it')
     one_line(diffusion(f'{line} --trust --pul 1', home), "did you mean '--pull'")
@@ -199,10 +209,10 @@ def test_own_sampler(home):
         one_line(diffusion(line, home), message)
 
 
-def refused_and_trained(home):
+def refused_and_trained(home, trained=diffusion):
     "A config with something of your own trains only if it is trusted"
     one_line(diffusion('fit --config my.yaml', home), 'refused unless you --trust')
-    p = diffusion('fit --config my.yaml --trust', home)
+    p = trained('fit --config my.yaml --trust', home)
     assert p.returncode == 0 and 'next:' in p.stdout, p.stderr
     return p.stdout
 
@@ -225,7 +235,7 @@ def test_own_net(home):
 
 def test_own_schedule(home):
     config(home, sched='class_path: mine.steep, init_args: {T: 40}')
-    refused_and_trained(home)
+    refused_and_trained(home, cold)
     p = diffusion('sample run/my --sampler ddpm --n 9 --out a.pt --trust', home)
     assert p.returncode == 0 and '40 network calls each' in p.stdout, p.stderr
 
@@ -271,8 +281,7 @@ def test_interrupted_training(tmp_path):
     assert err.count('\n') == 1 and f'{told}fit' in err, err
     run = tmp_path/'run'/'swissroll'/'version_0'
     assert (run/'model.safetensors').is_file() and (run/'config.yaml').is_file()
-    read = f'torch.load({str(run/"checkpoints"/"last.ckpt")!r}, weights_only=True)'
-    epochs = int(python('-c', f'import torch; print({read}["epoch"])').stdout)
+    epochs = torch.load(run/'checkpoints'/'last.ckpt', weights_only=True)['epoch']
     line = err.partition(told)[2].strip()
     again = diffusion(f'{line} --trainer.max_epochs {epochs + 2}', tmp_path)
     assert again.returncode == 0 and 'next:' in again.stdout, again.stderr

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+import warm
+
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
        'TQDM_DISABLE': '1'}
@@ -182,9 +184,7 @@ def test_terminated_after_the_last_look_at_a_step(tmp_path):
             "        if self.global_step == 3: signal.raise_signal(signal.SIGTERM)\n"
             "training.LitDiffusion.on_train_batch_end = Lit.on_train_batch_end\n"
             "sys.exit(main(sys.argv[1:]))")
-    args = [*FIT[2:], '--checkpoint_steps', '0']
-    p = subprocess.run([sys.executable, '-c', code, *args], cwd=tmp_path, env=ENV,
-                       capture_output=True, text=True)
+    p = warm.run([*FIT[2:], '--checkpoint_steps', '0'], tmp_path, code)
     run = Path('run', 'swissroll', 'version_0')
     assert p.returncode == 130, p.stdout + p.stderr
     assert p.stderr.splitlines() == ['diffusion: interrupted; go on with: diffusion '
@@ -283,8 +283,7 @@ def test_a_write_that_fails_leaves_no_half_file(tmp_path):
             'try: io.save_checkpoint(dict(a=torch.zeros(10**6)), "last.ckpt")\n'
             'except OSError as e: print(e)\n'
             'print(torch.load("last.ckpt", weights_only=True))')
-    p = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=ENV,
-                       capture_output=True, text=True, timeout=240)
+    p = warm.run([], tmp_path, code)
     assert 'cannot write last.ckpt' in p.stdout, p.stdout + p.stderr
     assert "{'a': 1}" in p.stdout, p.stdout + p.stderr
     assert [f.name for f in tmp_path.iterdir()] == ['last.ckpt']
@@ -503,11 +502,16 @@ def test_validation_of_two_processes_is_that_of_one(tmp_path):
     "Noise by row number; sums and counts reduced, not means of means"
     values = []
     # 150 rows in batches of 64: the last one is smaller
+    line = ['validate', '--config', 'swissroll', '--data.n_train', '1501',
+            '--data.batch_size', '64', '--trainer.accelerator', 'cpu']
     for more in ([], ['--trainer.strategy', 'ddp', '--trainer.devices', '2']):
-        p = start('-m', 'diffusion_nbdev', 'validate', '--config', 'swissroll',
-                  '--data.n_train', '1501', '--data.batch_size', '64',
-                  '--trainer.accelerator', 'cpu', *more, cwd=tmp_path)
-        out, err = p.communicate(timeout=240)
+        if more:
+            # the second process is started by the same command line
+            p = start('-m', 'diffusion_nbdev', *line, *more, cwd=tmp_path)
+            out, err = p.communicate(timeout=240)
+        else:
+            p = warm.run(line, tmp_path)
+            out, err = p.stdout, p.stderr
         assert p.returncode == 0, err
         values.append(json.loads(out)['val_loss'])
     assert abs(values[0] - values[1]) < 1e-6, values

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import mutants, mutate
+import branches, mutants, mutate
 from test_lint import TITLE, py
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,10 +39,12 @@ STRONG = 'assert twice(3) == 6 and twice(1.) == 2'
 WEAK = 'assert twice(0) == 0'
 CALLED = 'assert clip(20) == 10 and clip(3, hi=5) == 3'
 
-def project(root, test, functions=TWICE, name='calc'):
+def project(root, test, functions=TWICE, name='calc', before=()):
     "Notebook and module as nbdev would leave them."
     export = py('#| export\n' + functions, id='fns-1')
-    cells = [TITLE, py(f'#| default_exp {name}'), export, py(test)]
+    head = [TITLE, py(f'#| default_exp {name}'), *map(py, before)]
+    tests = [test] if isinstance(test, str) else test
+    cells = [*head, export, *map(py, tests)]
     cells = [{'id': f'c{i}', **c} for i, c in enumerate(cells)]
     nb = dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)
     for d in 'nbs', 'tests', 'tiny': (root/d).mkdir(parents=True, exist_ok=True)
@@ -148,9 +150,67 @@ def test_what_cannot_be_run_catches_nothing(tmp_path):
 def test_out_of_time_is_said(tmp_path, monkeypatch):
     root, forked = project(tmp_path, 'while twice(3) != 6: pass'), mutate.forked
     monkeypatch.setattr(mutate, 'forked', lambda *a: forked(*a[:3], cpu=2))
+    monkeypatch.setattr(branches, 'LEAST', (1, 60))
     assert run(root)
     assert {*store(root)['twice']['caught'].values()} == {
         'nbs/01_calc.ipynb: out of time'}
+
+# A constant, a closure, a decorator that keeps what it got, a property and a default.
+MANY = """import functools
+LIMIT = 5
+def adder(n):
+    def add(x): return x + n
+    return add
+@functools.cache
+def cut(x): return min(x, LIMIT) - 1
+def power(x, n=2): return x ** n
+class Box:
+    side = 3
+    def __init__(self, d=2): self.d = d
+    @property
+    def size(self): return self.side ** self.d"""
+
+@pytest.mark.parametrize('before', [(), ('from tiny import calc',)])
+def test_a_branch_says_what_a_whole_run_says(tmp_path, before):
+    "Both of the notebook's own functions and of those that live in the package."
+    tests = ['from tiny import calc', 'assert adder(1)(2) == 3 and cut(9) == 4',
+             'open("kept", "x").write("1")',
+             'assert calc.power(3) == 9 == calc.cut(10) + 5',
+             'from threading import Event, Thread\n'
+             'e = Event()\nt = Thread(target=e.wait)',
+             't.start()', 'assert Box().size == 9', 'e.set(); t.join()',
+             'import os; os.remove("kept")',
+             'assert calc.Box(1).size == 3 and calc.adder(2)(2) == 4']
+    base = project(tmp_path/'base', tests, MANY, before=before)
+    path, book = mutants.modules(base)['calc'], 'nbs/01_calc.ipynb'
+    todo = [(f, m) for f in mutants.functions(path, base) for m in f.order(0)]
+    run = branches.branched(todo, path, base, mutate.child, mutate.fails, 1e12)
+    quick = {m.id: cell and f'01_calc, cell {cell}' for _, m, cell in run}
+    assert len(quick) == len(todo) >= 10
+    for f, m in todo:
+        whole = mutate.attempt(base, [book], {}, mutants.planted(f, m, path, base))
+        assert quick[m.id] == whole, mutants.shown(f, m)
+
+def test_where_a_branch_starts(tmp_path):
+    tests = ['1 + 1', 'from tiny import calc', 'assert twice(3) == 6',
+             'calc.clip(4, 5)']
+    root = project(tmp_path, tests, f'{CLIP}\n\n{TWICE}')
+    path = mutants.modules(root)['calc']
+    todo = [(f, m) for f in mutants.functions(path, root) for m in f.order(0)]
+    jobs = branches.Jobs(todo, path, root)
+    lines = path.read_text().splitlines()
+    def cell(number, text, **more):
+        got = dict(number=number, id=f'c{number}', text=text, here=[], own=[], took=1.)
+        return {**got, 'spawned': False, 'imported': number > 4, 'stands': True, **more}
+    cells = [cell(3, f'{CLIP}\n\n{TWICE}', id='fns-1'), cell(4, tests[0]),
+             cell(5, tests[1]), cell(6, tests[2], own=[['twice', 9]]),
+             cell(7, tests[3], here=[['clip', 1 + lines.index('def clip(')]])]
+    starts = {(f.name, m.kind): jobs.start(i, cells) for i, (f, m) in enumerate(todo)}
+    assert starts['twice', 'operator'] == (6, True)
+    assert starts['clip', 'bound'] == starts['clip', 'default'] == (7, True)
+    cells[1]['spawned'] = True
+    assert jobs.start(0, cells) == (4, True)
+    assert branches.Jobs(todo, path, root).whole(0, cells) == 3
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     tests, record, done = f'{CALLED}\n{STRONG}', mutate.record, []

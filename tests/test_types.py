@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).resolve().parent.parent
 MOST = 30  # diagnostics of the package that are ignored, each with a reason
 
@@ -80,8 +82,7 @@ def test_what_is_ignored_has_a_reason():
 def test_users_script_runs(tmp_path):
     code = (f'import sys; sys.path.insert(0, {str(ROOT/"tests"/"user")!r}); '
             f'import script; print(script.main({str(tmp_path)!r}))')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                         timeout=300)
+    out = warm.run([], tmp_path, code)
     assert out.returncode == 0, out.stderr[-500:]
     assert float(out.stdout.split()[-1]) < 1e6, out.stderr[-500:]
 

@@ -9,10 +9,12 @@
         some of: lint sync readme notebooks tests
 
 Each notebook runs in a process of its own, so that no seed or default leaks from one to
-the next.
+the next; it is forked from one that has loaded the libraries, but nothing of this
+package.
 Every failure is one line: file, cell, rule. The last line is `N passed, N failed`.
 """
-import argparse, os, re, shutil, signal, subprocess, sys, tempfile, time
+import argparse, functools, os, re, shutil, signal, subprocess, sys, tempfile
+import threading, time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import lint as rules
 import readme
+import warm
 
 PARTS = 'lint sync readme notebooks tests'.split()
 # Files of the package that no notebook exports, data files aside; tests/test_cli.py
@@ -144,6 +147,19 @@ ok, _ = test_nb(Path(path), skip_flags=skip.split(), force_flags=force.split(),
                 basepath=base)
 sys.exit(not ok)'''
 
+LIBRARIES = '''nbdev.test matplotlib.pyplot lightning.pytorch scipy.stats
+sklearn.datasets'''
+
+@functools.cache
+def interpreter(thread, env):
+    "One for each of our threads, since it does one thing at a time"
+    return warm.Interpreter(LIBRARIES, dict(env))
+
+class Child:
+    "A process for which somebody else waits"
+    def __init__(self, pid): self.pid = pid
+    def wait(self): pass
+
 def flags():
     from configparser import ConfigParser
     ini = ConfigParser(delimiters=['='])
@@ -153,8 +169,14 @@ def flags():
 def execute(path, timeout, env, root=ROOT, force=''):
     """Run a notebook's cells until one fails: exit code (None when it ran out of time),
     output, number of the cell that failed, from 1."""
-    code, out = run([sys.executable, '-c', RUN, str(path), flags(), force, str(root)],
-                    timeout, env, path.parent)
+    children, args = [], [str(path), flags(), force, str(root)]
+    def begun(pid):
+        children.append(Child(pid))
+        running.update(children)
+    python = interpreter(threading.get_ident(), tuple(sorted(env.items())))
+    p = python.run(args, path.parent, RUN, timeout, 'out', begun)
+    running.difference_update(children)
+    code, out = p.returncode, p.stdout
     m = re.findall(r'While Executing Cell #(\d+)', out)
     return code, out, int(m[-1]) if m else None
 

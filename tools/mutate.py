@@ -3,24 +3,27 @@
     python tools/mutate.py                    all functions without a fresh score
     python tools/mutate.py schedules ddim     those of some modules
     python tools/mutate.py ddim --survivors   also what survived so far
+    python tools/mutate.py ddim --quick       by the quickest tests alone: a low score
     python tools/mutate.py ddim --list        show the faults, run nothing
 
 Each mutant of `tools/mutants.py` goes into a private copy of the project, both into the
 module and into its notebook, because a chapter defines its own functions anew when it
-runs. The notebook runs until a cell fails, then the module's own files in tests/. A
-mutant that nothing notices has survived. One that runs out of time counts as caught,
-and the score says so.
+runs. The notebook runs until a cell fails, from the cell where the mutant first matters
+(`tools/branches.py`); then the module's own files in tests/. A mutant that nothing
+notices has survived. One that runs out of time, in a run from the first cell, counts as
+caught, and the score says so.
 
 `tools/mutate.json` is written whole after every mutant, so an interrupted run goes on
 where it was. A function is tried again when the hash of its syntax tree changes. Where
 no test could see a difference, give the survivor a reason there, by hand, and it counts
 no more: `"reason": "equivalent: ..."`.
 """
-import argparse, ast, importlib, json, os, re, resource, shutil, signal, sys, tempfile
-import time, traceback
+import argparse, ast, contextlib, gc, importlib, json, os, re, resource, shutil, signal
+import sys, tempfile, time, traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import branches
 import check
 import lint as rules
 from mutants import functions, modules, planted, segments, shares, shown
@@ -31,6 +34,11 @@ MUTANTS = 40           # about so many a module
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
 TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
+# Notebooks beside a module's own: module, or the package that it is in -> their names.
+BOOKS = dict(cli=['91_cli'])
+# Those that start so many processes that they take a minute: `--quick` leaves them out,
+# and notebooks beside a module's own.
+LONG = {'test_cli', 'test_faults', 'test_devices'}
 
 # -- one mutant ------------------------------------------------------------------------
 
@@ -40,6 +48,11 @@ def tests_of(module, root):
     names = {*parts, '_'.join(parts), *TESTS.get(module, ())}
     return sorted({p.relative_to(root).as_posix() for n in names
                    for p in (root/'tests').glob(f'test_{n}*.py')})
+
+def books_of(module, root):
+    "Notebooks that test a module beside its own, by `BOOKS`."
+    names = BOOKS.get(module, BOOKS.get(module.split('.')[0], ()))
+    return [p.relative_to(root) for n in names for p in (root/'nbs').glob(f'{n}.ipynb')]
 
 def stems(root, *folders):
     return {p.stem for d in folders for p in (root/d).glob('*.py')}
@@ -66,6 +79,7 @@ def warm(base, books):
                 if name.split('.')[0] in own: continue
                 try: importlib.import_module(name)
                 except Exception: pass
+    gc.freeze() # so that forks share what is there
 
 def enter(root):
     "Make this process see the project at `root` and no other."
@@ -91,8 +105,8 @@ def fails(root, name):
     flags = check.flags().split()
     return not test_nb(root/name, skip_flags=flags, force_flags=[], basepath=root)[0]
 
-def child(root, name, out, cpu):
-    "What a fork does: run one notebook or file of tests, and end."
+def child(root, what, out, cpu):
+    "What a fork does: `what` happens in the project, and it ends."
     code = 1
     try:
         os.setsid()
@@ -102,7 +116,7 @@ def child(root, name, out, cpu):
         resource.setrlimit(resource.RLIMIT_CPU, (int(cpu), int(cpu) + 9))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         enter(root)
-        code = int(fails(root, name))
+        code = int(what())
     except BaseException: traceback.print_exc()
     finally:
         for f in sys.stdout, sys.stderr: f.flush()
@@ -110,20 +124,9 @@ def child(root, name, out, cpu):
 
 def forked(root, name, out, cpu=3600, wall=3600):
     "What went wrong in a fork ('' for nothing), and the seconds of work it took."
-    pid, t0, ended = os.fork(), time.time(), 0
-    if not pid: child(root, name, out, cpu)
-    try:
-        while not ended and time.time() - t0 < wall:
-            time.sleep(0.02)
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
-    finally:
-        try: os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError): pass
-        if not ended: _, status, usage = os.wait4(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    how = '' if code == 0 else 'failed' if code > 0 else f'signal {-code}'
-    if not ended or code == -signal.SIGXCPU: how = 'out of time'
-    return how, usage.ru_utime + usage.ru_stime
+    pid = os.fork()
+    if not pid: child(root, lambda: fails(root, name), out, cpu)
+    return branches.ended(pid, wall)
 
 def attempt(base, names, limits, files=()):
     """Who notices a mutant: the first notebook or file of tests that fails, or ''.
@@ -147,6 +150,44 @@ def attempt(base, names, limits, files=()):
             if not cell: raise OSError(f'{name} cannot be run: {check.last(said)}')
             return f'{Path(name).stem}, cell {cell[-1]}'
     return ''
+
+def judged(todo, path, base, module, late, lived=(), quick=False):
+    """(function, mutant, who notices it) for all of them, while there is time.
+
+    The notebook comes first, and then the files of tests; but these come first for
+    mutants that have `lived` so far, as they are what changes most then."""
+    limits, tests = {}, tests_of(module, base)
+    others = books_of(module, base)
+    if quick: tests, others = [t for t in tests if Path(t).stem not in LONG], []
+    def tried(f, m, names):
+        if not names: return ''
+        bad = '' if limits.keys() >= {*names} else attempt(base, names, limits)
+        if bad: raise branches.UnchangedFails(bad)
+        return attempt(base, names, limits, planted(f, m, path, base))
+    def through_tests(some):
+        if not (some and tests): return [(f, m, '') for f, m in some]
+        found = branches.tested(some, path, base, child, fails, late, tests)
+        return ((f, m, tried(f, m, tests) if by is None else by) for f, m, by in found)
+    rest = [(f, m) for f, m in todo if m.id not in lived]
+    for f, m, by in through_tests([(f, m) for f, m in todo if m.id in lived]):
+        if by: yield f, m, by
+        else: rest.append((f, m))
+    for book in sorted({f.segment.book for f, _ in rest}):
+        left = [(f, m) for f, m in rest if f.segment.book == book]
+        for way in [book, *others]:
+            run = branches.branched(left, path, base, child, fails, late, way)
+            left = []
+            with contextlib.closing(run):
+                for f, m, cell in run:
+                    by = f'{way.stem}, cell {cell}' if cell else ''
+                    # Only a run that starts afresh may say that time runs out.
+                    if cell is None: by = tried(f, m, [way.as_posix()])
+                    if by: yield f, m, by
+                    else: left.append((f, m))
+            if not left: break
+        if time.time() > late: return
+        yield from ((f, m, '') for f, m in left if m.id in lived)
+        yield from through_tests([(f, m) for f, m in left if m.id not in lived])
 
 # -- scores ----------------------------------------------------------------------------
 
@@ -222,32 +263,34 @@ def record(entry, function, mutant, by, known):
         if reason: survivor['reason'] = reason
     if is_fresh(entry, function): entry.pop('before', None)
 
-def score(module, scores, base, store, minutes=25., **choice):
+def score(module, scores, base, store, minutes=25., quick=False, **choice):
     "Try what a module has no fresh score for; whether that was finished."
-    path, t0, known, limits = modules(base)[module], time.time(), {}, {}
+    path, t0, known = modules(base)[module], time.time(), {}
     found, entries = functions(path, base), scores['modules'].setdefault(module, {})
     # From all modules, because a function may have moved.
     for es in scores['modules'].values():
         for e in es.values(): known.update(reasons(e))
-    todo = list(plan(entries, found, **choice))
-    for i, (f, m) in enumerate(todo):
-        if time.time() - t0 > 60 * minutes:
-            print(f'{module}: {len(todo) - i} mutants left after {minutes:g} minutes')
-            return False
-        names = [f.segment.book.as_posix(), *tests_of(module, base)]
-        bad = '' if limits.keys() >= {*names} else attempt(base, names, limits)
-        if bad:
-            print(f'{module}: {bad}, without any change', file=sys.stderr)
-            return False
-        by = attempt(base, names, limits, planted(f, m, path, base))
-        record(entries[f.name], f, m, by, known)
-        save(scores, store)
-        say(f'caught by {by}' if by else 'SURVIVED', module, f, m)
+    lived = {i for e in entries.values() for i in e['survivors']}
+    todo, late, i = list(plan(entries, found, **choice)), t0 + 60 * minutes, 0
+    results = judged(todo, path, base, module, late, lived, quick)
+    try:
+        with contextlib.closing(results):
+            for i, (f, m, by) in enumerate(results, 1):
+                record(entries[f.name], f, m, by, known)
+                save(scores, store)
+                say(f'caught by {by}' if by else 'SURVIVED', module, f, m)
+            if i < len(todo):
+                left = len(todo) - i
+                print(f'{module}: {left} mutants left after {minutes:g} minutes')
+                return False
+    except branches.UnchangedFails as e:
+        print(f'{module}: {e}, without any change', file=sys.stderr)
+        return False
     both = [tally(entries[f.name]) for f in found]
     caught, of = (sum(t[i] for t in both) for i in (0, 1))
     by = [b for f in found for b in entries[f.name]['caught'].values()]
-    late = sum('out of time' in b for b in by)
-    print(f'{module}: {caught} of {of} caught ({late} by running out of time); '
+    slow = sum('out of time' in b for b in by)
+    print(f'{module}: {caught} of {of} caught ({slow} by running out of time); '
           f'{len(todo)} tried now in {time.time() - t0:.0f} s', flush=True)
     return True
 
@@ -281,13 +324,14 @@ def main(argv=None):
     p.add_argument('--seed', type=int, default=0, help='another choice of mutants')
     p.add_argument('--minutes', type=float, default=25., help='at most, for a module')
     p.add_argument('--survivors', action='store_true', help='try survivors again')
+    p.add_argument('--quick', action='store_true', help='own notebook and short tests')
     p.add_argument('--list', action='store_true', help='show the mutants, run nothing')
     a = p.parse_args(argv)
     choice, there = dict(n=a.mutants, seed=a.seed), modules(ROOT)
     try:
         if not a.list:
-            how = dict(choice, minutes=a.minutes, survivors=a.survivors)
-            return int(not run(a.modules, **how))
+            how = dict(minutes=a.minutes, survivors=a.survivors, quick=a.quick)
+            return int(not run(a.modules, **how, **choice))
         for name in a.modules or there:
             for f, m in plan({}, functions(there[name], ROOT), **choice):
                 say(m.id, name, f, m)

@@ -309,6 +309,6 @@ def card(args):
     Arguments:
         args: weights: a name, a file or a run
     """
-    from diffusion_nbdev.files import find_weights, read_weights
-    _, found = read_weights(find_weights(args.weights))
+    from diffusion_nbdev.files import find_weights, read_safetensors
+    _, found = read_safetensors(find_weights(args.weights))
     print(json.dumps(found, indent=1))

@@ -17,8 +17,10 @@ from .catalogue import card, configs, init, list_things
 from .demo import demo
 from .evaluate import evaluate
 from .fit import fit, measure
-from .options import (
-    Parser, add_evaluate, add_sample, expected, importable, own_samplers, say, whole)
+from .judge import judge
+from diffusion_nbdev.cli.options import (
+    Parser, add_evaluate, add_judge, add_sample, expected, importable, own_samplers,
+    say, whole)
 from .sample import sample
 
 # %% ../../nbs/91h_main.ipynb #cli-adds
@@ -50,6 +52,8 @@ LIGHTNING = dict( # commands that Lightning parses
 COMMANDS = dict( # name -> function, its arguments, what it does
     sample=(sample, add_sample, 'draw samples and write them to a file'),
     evaluate=(evaluate, add_evaluate, 'score samples against real data, as JSON'),
+    judge=(judge, add_judge, 'train a classifier of your own pictures, which evaluate '
+                             'can judge by'),
     list=(list_things, add_list, 'configs, weights and samplers'),
     init=(init, add_init, 'print a packaged config, to be changed: '
                           'diffusion init swissroll > my.yaml'),

@@ -6,7 +6,7 @@
 __all__ = ['MISTAKES', 'KINDS', 'ENDINGS', 'OWN', 'expected', 'say', 'Parser', 'refused', 'number_or_word', 'number', 'whole',
            'bound', 'pair', 'truth', 'importable', 'own_samplers', 'add_own_options', 'sampler_options',
            'common_options', 'add_guidance', 'add_bounds', 'add_machine', 'add_drawing', 'add_sample', 'add_compared',
-           'add_scoring', 'add_evaluate', 'typed_configs']
+           'add_scoring', 'add_against', 'add_evaluate', 'add_judge', 'add_judge_training', 'typed_configs']
 
 # %% ../../nbs/91b_options.ipynb #91b-options-imports
 import argparse
@@ -320,7 +320,7 @@ def add_compared(p: Parser):
 
 # %% ../../nbs/91b_options.ipynb #options-scoring
 def add_scoring(p: Parser):
-    """How many samples are scored, by which metric, against which data
+    """How many samples are scored, and by which metric
 
     Arguments:
         p: changed
@@ -334,10 +334,24 @@ def add_scoring(p: Parser):
                    help='pairs of real sets for the floor (default 8)')
     p.add_argument('--metric', metavar='NAME',
                    help='sliced_w2 or energy, of coordinates or pixels (default: '
-                        'sliced_w2 for points, the classifier of digits for images)')
+                        'sliced_w2; for digits of MNIST the classifier of digits)')
+
+# %% ../../nbs/91b_options.ipynb #options-against
+def add_against(p: Parser):
+    """Against which real data, and by which judge
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--data', metavar='FILE',
-                   help='real points: .csv, .npz or .pt (default: the data that the '
-                        'weights were trained on)')
+                   help='real rows: .csv, .npz or .pt, a folder of pictures, or a '
+                        'config (default: rows that the training of the weights held '
+                        'out)')
+    p.add_argument('--labels', metavar='NAME',
+                   help='the column of labels in --data (default: as in training)')
+    p.add_argument('--judge', metavar='FILE',
+                   help='for pictures: a classifier of their classes, as '
+                        'diffusion judge trains it')
 
 # %% ../../nbs/91b_options.ipynb #options-evaluate
 def add_evaluate(p: Parser, own: dict[str, Callable]):
@@ -349,7 +363,47 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
     """
     add_compared(p)
     add_scoring(p)
+    add_against(p)
     add_drawing(p, own)
+
+# %% ../../nbs/91b_options.ipynb #options-judge
+def add_judge(p: Parser, own: dict):
+    """The arguments of `judge`
+
+    Arguments:
+        p: changed
+        own: of no use here
+    """
+    p.add_argument('--data', metavar='WHAT', required=True,
+                   help='a folder of pictures with a folder for each class, a config, '
+                        'a run, or a file of arrays x and c')
+    p.add_argument('--out', metavar='FILE', default='judge.safetensors',
+                   help='where the judge goes (default judge.safetensors)')
+    p.add_argument('--side', metavar='K', type=whole, default=32,
+                   help='of a folder: pixels of a side (default 32)')
+    p.add_argument('--channels', metavar='K', type=whole, default=3,
+                   help='of a folder: 1 for grey, 3 for colour (default 3)')
+    add_judge_training(p)
+
+# %% ../../nbs/91b_options.ipynb #options-judge-training
+def add_judge_training(p: Parser):
+    """How a judge is trained
+
+    Arguments:
+        p: changed
+    """
+    p.add_argument('--held-out', metavar='X', type=number, default=0.1,
+                   help='share for the floor, and as many for the reference (default '
+                        '0.1, as in a training)')
+    p.add_argument('--steps', metavar='K', type=whole,
+                   help='of training (default: 500 to 4000, by the number of pictures)')
+    p.add_argument('--seed', metavar='K', type=whole, default=0,
+                   help='of the split and of the training (default 0)')
+    p.add_argument('--threads', metavar='K', type=whole,
+                   help="of the processor (default: torch's own)")
+    p.add_argument('--trust', action='store_true',
+                   help='let a config name classes of other packages')
+    p.add_argument('--quiet', action='store_true', help='no progress bar')
 
 # %% ../../nbs/91b_options.ipynb #b-config
 def typed_configs(argv: list[str]) -> list[tuple[int, str]]:

@@ -1,0 +1,104 @@
+"The parts of `diffusion evaluate`: which data, which judge, which runs."
+from types import SimpleNamespace as NS
+
+import pytest
+import torch
+
+from diffusion_nbdev.cli import evaluate as rooms
+from diffusion_nbdev.cli.catalogue import samplers
+from diffusion_nbdev.cli.evaluate import (
+    asked_runs, chosen_judge, image_judge, judged, point_judge, real_data, setting)
+from diffusion_nbdev.swissroll import swissroll
+
+
+def model(shape=(2,), name='swissroll', n_classes=0):
+    return NS(data=NS(shape=list(shape), name=name), n_classes=n_classes, calls=9)
+
+
+def asked(**more):
+    usual = dict(n=None, metric=None, data=None, pairs=2, seeds=1, seed=0, c=None)
+    return NS(**{**usual, **more})
+
+
+def test_real_data():
+    draw, name, most = real_data(model(), None)
+    assert (draw, name, most) == (swissroll, 'swissroll', None)
+    with pytest.raises(ValueError, match='no real data is known for'):
+        real_data(model(name='other'), None)
+
+
+def test_points_are_judged_with_their_classes(monkeypatch):
+    seen = []
+    def score(points, draw, n, metric, *rest):
+        seen.append((n, metric, points(3, 0)))
+        return {}
+    monkeypatch.setattr('diffusion_nbdev.metrics.score_points', score)
+    monkeypatch.setattr('diffusion_nbdev.metrics.floor_of', lambda *a: 0.)
+    def generate(n, seed, c): return c
+    for args, n, metric in (asked(c='1'), 10_000, 'sliced_w2'), \
+            (asked(n=30, metric='energy', c='all'), 30, 'energy'):
+        point_judge(args, model(n_classes=2))[0](generate)
+        assert seen[-1][:2] == (n, metric)
+        assert seen[-1][2].tolist() == ([1, 1, 1] if args.c == '1' else [0, 1, 0])
+
+
+@pytest.mark.parametrize('n, fits', [(9, False), (10, True), (10_000, True),
+                                     (10_001, False), (None, True)])
+def test_how_many_images(n, fits):
+    args, digits = asked(n=n), model((1, 28, 28), 'mnist', 10)
+    if fits: assert image_judge(args, digits)[1] == 'mnist'
+    else:
+        with pytest.raises(ValueError, match='must be from 10 to 10000'):
+            image_judge(args, digits)
+
+
+def test_images_are_judged_in_their_range(monkeypatch):
+    seen = []
+    monkeypatch.setattr('diffusion_nbdev.judge.score_images',
+                        lambda x, c, seed: seen.append((x.tolist(), c.tolist())))
+    judge, _ = image_judge(asked(n=12), model((1, 28, 28), 'mnist', 10))
+    judge(lambda n, seed, c: torch.tensor([-1., 0.25, 2.]))
+    assert seen == [([0., 0.25, 1.], [*range(10), 0, 1])]
+
+
+def test_who_judges(monkeypatch):
+    for name in 'image_judge', 'point_judge':
+        monkeypatch.setattr(rooms, name, lambda args, model, name=name: name)
+    images = model((1, 28, 28))
+    assert chosen_judge(asked(), images) == 'image_judge'
+    assert chosen_judge(asked(data='a.npz'), images) == 'point_judge'
+    assert chosen_judge(asked(metric='energy'), images) == 'point_judge'
+    assert chosen_judge(asked(), model()) == 'point_judge'
+
+
+def test_which_runs():
+    assert asked_runs(NS(sampler=None, steps=None, sweep=False)) == [('ddim', None)]
+    both = asked_runs(NS(sampler='ddim,ddpm', steps='5,7', sweep=False))
+    assert both == [('ddim', 5), ('ddim', 7), ('ddpm', 5), ('ddpm', 7)]
+    every = asked_runs(NS(sampler=None, steps=None, sweep=True))
+    assert len(every) == 4 * len(samplers())
+
+
+def test_one_run():
+    drawn = []
+    def draw(sampler, **options): drawn.append((sampler, options))
+    def judge(generate):
+        generate(40, 3, None)
+        return dict(value=0.5)
+    found = judged(asked(), model(), judge, draw, 'ddim', 7, dict(eta=1.))
+    assert found.pop('seconds') >= 0 and found == dict(calls=9, value=0.5)
+    own = dict(n=7, c=None, eta=1.)
+    assert drawn == [('ddim', dict(own, num=1, seed=0)),
+                     ('ddim', dict(own, num=40, seed=3))]
+
+
+def test_what_is_recorded():
+    table = dict(ddim=dict(steps=20), ddpm=dict(steps=None))
+    args = NS(weights='w', guide=None, table=table)
+    options = dict(times=swissroll, eta=1)
+    assert setting(args, 'real', 'ddim', None, options, 100) == dict(
+        weights='w', data='real', sampler='ddim', steps=20, grid='swissroll', eta=1)
+    args.guide = 'weak'
+    assert setting(args, 'real', 'ddpm', None, {}, 100) == dict(
+        weights='w', data='real', sampler='ddpm', steps=100, guide='weak')
+    assert setting(args, 'real', 'ddim', 5, {}, 100)['steps'] == 5

@@ -1,0 +1,24 @@
+"Times go to the layer that sees them; sizes at the ends of what is allowed."
+import pytest
+import torch
+
+from diffusion_nbdev.inputs import check_sizes, check_unet, time_rows
+
+
+def test_a_number_becomes_a_time_where_the_layer_is():
+    weight = torch.empty(1, device='meta')
+    assert time_rows(0.5, weight, 4).device == weight.device
+    assert time_rows(torch.zeros(4), weight, 4).device == weight.device
+
+
+def test_sizes_are_whole():
+    check_sizes(width=1)
+    with pytest.raises(ValueError, match='width = 2.5: must be a whole number'):
+        check_sizes(width=2.5)
+
+
+def test_one_to_five_levels():
+    for n in 1, 5: check_unet(1, 1, [8] * n, 1, 1, 0.)
+    for n in 0, 6:
+        with pytest.raises(ValueError, match='one to five'):
+            check_unet(1, 1, [8] * n, 1, 1, 0.)

@@ -1,0 +1,15 @@
+"Columns of a table that are no coordinates."
+import pytest
+
+from diffusion_nbdev.points import counts_rows, read_table
+
+
+def test_only_a_column_without_a_name_counts_the_rows():
+    assert counts_rows('', ['0', '1']) and counts_rows('Unnamed: 0', ['1', '2'])
+    assert not counts_rows('k', ['0', '1']) and not counts_rows('', ['1', '3'])
+
+
+def test_labels_alone_are_no_points(tmp_path):
+    (tmp_path/'a.csv').write_text('kind\nred\nblue\n')
+    with pytest.raises(ValueError, match='a.csv: holds no column of numbers'):
+        read_table(tmp_path/'a.csv', 'kind', header=True)
