@@ -190,7 +190,7 @@ def filled(
 
 # %% ../nbs/82b_cards.ipynb #cards-classes-code
 def label_table(name: str, old: Tensor | None, want: Tensor) -> Tensor:
-    """A table in which every class is what no class was; ValueError for other tensors
+    """The rows of the file, and for further classes that of none; or a ValueError
 
     Arguments:
         name: of the table, for the message
@@ -200,7 +200,8 @@ def label_table(name: str, old: Tensor | None, want: Tensor) -> Tensor:
     if old is None:
         return torch.zeros(want.shape)
     if old.ndim == want.ndim == 2 and old.shape[1] == want.shape[1]:
-        return old[:1].repeat(len(want), 1)
+        more = max(0, len(want) - len(old))
+        return torch.cat([old[:len(want)], old[:1].repeat(more, 1)])
     raise ValueError(f'{name} is {tuple(old.shape)}, for as many classes it would be '
                      f'{tuple(want.shape)}: only a table of labels can be made anew')
 
@@ -222,7 +223,9 @@ def other_classes(
                          'made without this argument')
     args = {**card['net']['init_args'], 'n_classes': n_classes}
     net = dict(card['net'], init_args=args)
-    card = dict(card, net=net, data=dict(card['data'], n_classes=n_classes))
+    # names would be those of the old classes
+    data = {**card['data'], 'n_classes': n_classes, 'classes': []}
+    card = dict(card, net=net, data=data)
     with torch.device('meta'):
         want = build(net, trust).state_dict()
     new = {}

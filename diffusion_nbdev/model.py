@@ -305,7 +305,7 @@ def load(
         name: a shipped name, a safetensors file, or a run's folder
         trust: let the file's card name any class that can be imported?
         net: gets the weights, in place of the net of the card
-        n_classes: for training on: as many classes, none of them learnt
+        n_classes: for training on: as many classes, begun as the file's
     Returns: in evaluation mode, on the CPU
     """
     path = find_weights(name)
