@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['time_rows', 'label_rows', 'refuse_labels', 'check_images', 'check_points', 'check_sizes', 'embedding_sizes',
-           'check_fit', 'head_count', 'check_unet']
+           'checked_batch', 'check_fit', 'head_count', 'check_unet']
 
 # %% ../nbs/80e_inputs.ipynb #80e-imports
 import inspect
@@ -116,6 +116,22 @@ def embedding_sizes(dim: int, n_classes: int) -> tuple[int, int]:
     if in_range('emb_dim', dim, 2, whole=True) % 2:
         raise ValueError(f'emb_dim = {dim}: must be even')
     return dim, int(in_range('n_classes', n_classes, 0, whole=True))
+
+# %% ../nbs/80e_inputs.ipynb #80e-batch
+def checked_batch(
+    x0: Any, c: Any = None, i: Any = None, *more,
+) -> tuple[Tensor, Any, Any]:
+    """Data, labels and row numbers; ValueError for a batch that holds no data
+
+    Arguments:
+        x0: data, the first thing in a batch
+        c: labels
+        i: row numbers
+        more: whatever else a loader gives
+    """
+    if torch.is_tensor(x0): return x0, c, i
+    raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
+                     'data and labels, in the units of the model')
 
 # %% ../nbs/80e_inputs.ipynb #80e-fit
 def check_fit(lit: Any, data: Any, options: dict):

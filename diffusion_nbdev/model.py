@@ -45,9 +45,9 @@ class Units:
         clip: no data lie beyond this, in the model's units
         n_classes: labels run from 0 to n_classes - 1; 0 for no labels
         name: of the data set
-        classes: their names, if they have any
-        columns: of a table:
-        label: name of the column of labels
+        classes: names of the labels
+        columns: of a table
+        label: name of its column of labels
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -55,10 +55,10 @@ class Units:
     clip: float | None = None      # no data lie beyond this, in the model's units
     n_classes: int = 0             # labels run from 0 to n_classes - 1; 0 for no labels
     name: str = ''                 # of the data set
-    classes: list[str] = field(default_factory=list) # their names, if they have any
-    columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table:
-    # name -> 'real', 'whole', or its words
-    label: str = ''                # name of the column of labels
+    classes: list[str] = field(default_factory=list) # names of the labels
+    # of a table: the name of a column -> 'real', 'whole', or its words
+    columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table
+    label: str = ''                # name of its column of labels
 
     def __post_init__(self):
         "ValueError for what units cannot be"

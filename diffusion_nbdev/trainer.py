@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'checked_batch', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint',
-           'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained',
-           'interruptible']
+           'check_training', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint', 'end_finished',
+           'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
 import math
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from .checks import choose, in_range
 from .data import seed_of
 from .devices import (
     chosen_precision, compile_forward, pick_device, products)
+from .inputs import checked_batch
 from .model import Model
 from .noise import SeededNoise
 from .recipes import objective_recipe
@@ -161,21 +161,6 @@ def check_training(model: Any, objective: Any, h) -> None:
         raise ValueError(f'model is a {type(model).__name__}: must be a Model')
     if not callable(objective):
         raise ValueError(f'objective = {objective!r}: must be a function')
-
-def checked_batch(
-    x0: Any, c: Any = None, i: Any = None, *more,
-) -> tuple[Tensor, Any, Any]:
-    """Data, labels and row numbers; ValueError for a batch that holds no data
-
-    Arguments:
-        x0: data, the first thing in a batch
-        c: labels
-        i: row numbers
-        more: whatever else a loader gives
-    """
-    if torch.is_tensor(x0): return x0, c, i
-    raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
-                     'data and labels, in the units of the model')
 
 # %% ../nbs/88_trainer.ipynb #88-check-data
 def check_data(model: Model, data: Any) -> None:

@@ -113,3 +113,15 @@ def test_spent_budget_is_said(monkeypatch):
     assert set(found) == {'about', 'left_out'}
     assert [x['what'] for x in found['left_out']] == list(gpu.PARTS)
     assert {x['why'] for x in found['left_out']} == {'cut off: the budget was spent'}
+
+def test_the_onset_of_copying_is_read_off_its_curves(monkeypatch):
+    "Shares that rise along a straight line over log updates, and a power that is known"
+    monkeypatch.syspath_prepend(ROOT/'benchmarks')
+    import copying
+    assert copying.crossing([100, 1000], [0.5, 0.9], 0.7) == pytest.approx(316, abs=1)
+    assert copying.crossing([100, 1000], [0.7, 0.9], 0.7) == 100
+    assert copying.crossing([100, 1000], [0.5, 0.6], 0.7) is None
+    rows = [dict(n=n, at=7 * n ** 1.5) for n in (50, 100, 200)]
+    fit = copying.slope(rows, 'at')
+    assert fit['slope'] == fit['low'] == fit['high'] == 1.5
+    assert copying.slope([*rows[:2], dict(n=200, at=None)], 'at') is None
