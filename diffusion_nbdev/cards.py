@@ -218,11 +218,13 @@ def other_classes(
     Returns: tensors and card of the new net
     """
     in_range('n_classes', n_classes, 1, whole=True)
-    if 'n_classes' not in card['net'].get('init_args', {}):
+    given = card['net'].get('init_args', {})
+    # TableNet has the shorter name
+    name = 'classes' if 'classes' in given else 'n_classes'
+    if name not in given:
         raise ValueError(f"n_classes = {n_classes}: a {card['net']['class_path']} is "
                          'made without this argument')
-    args = {**card['net']['init_args'], 'n_classes': n_classes}
-    net = dict(card['net'], init_args=args)
+    net = dict(card['net'], init_args={**given, name: n_classes})
     # names would be those of the old classes
     data = {**card['data'], 'n_classes': n_classes, 'classes': []}
     card = dict(card, net=net, data=data)

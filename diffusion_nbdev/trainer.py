@@ -170,18 +170,17 @@ def check_data(model: Model, data: Any) -> None:
         model: what is trained
         data: a data module, with `units` if it knows them
     """
-    units, own = getattr(data, 'units', None), model.data
-    if units is None: return
+    if (units := getattr(data, 'units', None)) is None: return
     if units.n_classes and not hasattr(model.net, 'n_classes'):
         raise ValueError(
             f'net is a {type(model.net).__name__} without n_classes, and the data has '
             f'{units.n_classes} classes: give it the attribute n_classes = '
             f'{units.n_classes}, or 0 if it takes no labels')
-    labels = ['n_classes', 'classes'] * bool(getattr(model.net, 'n_classes', 0))
+    labels = ['n_classes', 'classes'] if getattr(model.net, 'n_classes', 0) else []
     for what in ('shape', 'mean', 'std', 'columns', *labels):
-        theirs, ours = getattr(units, what), getattr(own, what)
-        unknown = what in ('classes', 'columns') and not (theirs and ours)
-        if theirs != ours and not unknown:
+        theirs, ours = getattr(units, what), getattr(model.data, what)
+        named = theirs and ours or what not in ('classes', 'columns')
+        if named and theirs != ours:
             raise ValueError(
                 f"data: its {what} is {theirs}, that of the model's units is {ours}: "
                 'make the model with data.units, or give the data the units model.data')

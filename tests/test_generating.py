@@ -39,7 +39,7 @@ def test_progress_is_told_in_samples():
     class States(list):
         times, calls = [4, 3, 2, 1, 0], 4
     model = SimpleNamespace(n_classes=0, sched=None,
-                            data=SimpleNamespace(to_data=lambda z: z))
+                            data=SimpleNamespace(to_data=lambda z: z, classes=[]))
     told, two = [], torch.zeros(2, 1)
     draw = drawing(model, lambda *a, **k: States([two] * 5), lambda c: None,
                    lambda *a: two, num=9, seed=0)

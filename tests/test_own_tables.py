@@ -13,7 +13,6 @@ from hypothesis import Phase, assume, given, settings, strategies as st
 from torch.testing import assert_close
 
 from diffusion_nbdev.cells import kind
-from diffusion_nbdev.cli.experiment import coordinates as coordinates_of_net
 from diffusion_nbdev.cli.main import main
 from diffusion_nbdev.encoding import DISGUISED
 from diffusion_nbdev.data import TensorData
@@ -330,9 +329,6 @@ def test_the_config_needs_no_sizes(tmp_path, monkeypatch, capsys):
     # its weights can be trained on with other classes
     other = load(run, n_classes=5)
     assert other.data.n_classes == 5 and other.data.classes == []
-    # and pictures are no rows of a table
-    with pytest.raises(ValueError, match='the net takes rows of a table'):
-        coordinates_of_net(TensorData(torch.rand(9, 1, 8, 8)))
 
 
 def test_other_names_are_not_trained_on(trained):

@@ -11,5 +11,5 @@ def test_only_a_column_without_a_name_counts_the_rows():
 
 def test_labels_alone_are_no_points(tmp_path):
     (tmp_path/'a.csv').write_text('kind\nred\nblue\n')
-    with pytest.raises(ValueError, match='a.csv: holds no column of numbers'):
+    with pytest.raises(ValueError, match='a.csv: no column is left for coordinates'):
         read_table(tmp_path/'a.csv', 'kind', header=True)

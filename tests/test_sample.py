@@ -115,7 +115,10 @@ def test_timed():
 
 def test_samples_as_a_table(tmp_path):
     x, c = torch.tensor([[0.5, 1.]]), torch.tensor([3])
-    assert csv_text(x, c) == 'x0,x1,c\n0.5,1,3\n'
+    units = Units([2], n_classes=4)
+    assert csv_text(x, c, units) == 'x0,x1,c\n0.5,1,3\n'
+    fine = csv_text(x.double() / 3, None, units)
+    assert fine.split('\n')[1].startswith('0.16666666666')
     out = tmp_path/'a.csv'
     line = f'sample swissroll --n 3 --steps 2 --out {out} --quiet --device cpu'
     sample(make_parser('sample').parse_args(line.split()))
