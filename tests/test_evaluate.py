@@ -7,24 +7,26 @@ import torch
 from diffusion_nbdev.cli import evaluate as rooms
 from diffusion_nbdev.cli.catalogue import samplers
 from diffusion_nbdev.cli.evaluate import (
-    asked_runs, chosen_judge, image_judge, judged, point_judge, real_data, setting)
+    asked_runs, chosen_judge, digit_judge, judged, maker, point_judge, real_rows,
+    setting)
 from diffusion_nbdev.swissroll import swissroll
 
 
 def model(shape=(2,), name='swissroll', n_classes=0):
-    return NS(data=NS(shape=list(shape), name=name), n_classes=n_classes, calls=9)
+    data = NS(shape=list(shape), name=name, classes=[])
+    return NS(data=data, n_classes=n_classes, calls=9)
 
 
 def asked(**more):
-    usual = dict(n=None, metric=None, data=None, pairs=2, seeds=1, seed=0, c=None)
+    usual = dict(n=None, metric=None, data=None, pairs=2, seeds=1, seed=0, c=None,
+                 judge=None, weights='nowhere', trust=False)
     return NS(**{**usual, **more})
 
 
 def test_real_data():
-    draw, name, most = real_data(model(), None)
-    assert (draw, name, most) == (swissroll, 'swissroll', None)
-    with pytest.raises(ValueError, match='no real data is known for'):
-        real_data(model(name='other'), None)
+    assert maker('swissroll') is swissroll and maker('other') is None
+    with pytest.raises(ValueError, match="no real data is known for 'other'"):
+        real_rows(asked(weights='swissroll'), model(name='other'))
 
 
 def test_points_are_judged_with_their_classes(monkeypatch):
@@ -37,7 +39,7 @@ def test_points_are_judged_with_their_classes(monkeypatch):
     def generate(n, seed, c): return c
     for args, n, metric in (asked(c='1'), 10_000, 'sliced_w2'), \
             (asked(n=30, metric='energy', c='all'), 30, 'energy'):
-        point_judge(args, model(n_classes=2))[0](generate)
+        point_judge(args, model(n_classes=2), swissroll)[0](generate)
         assert seen[-1][:2] == (n, metric)
         assert seen[-1][2].tolist() == ([1, 1, 1] if args.c == '1' else [0, 1, 0])
 
@@ -46,29 +48,35 @@ def test_points_are_judged_with_their_classes(monkeypatch):
                                      (10_001, False), (None, True)])
 def test_how_many_images(n, fits):
     args, digits = asked(n=n), model((1, 28, 28), 'mnist', 10)
-    if fits: assert image_judge(args, digits)[1] == 'mnist'
+    if fits: assert digit_judge(args, digits)[1] == 'mnist'
     else:
         with pytest.raises(ValueError, match='must be from 10 to 10000'):
-            image_judge(args, digits)
+            digit_judge(args, digits)
 
 
 def test_images_are_judged_in_their_range(monkeypatch):
     seen = []
     monkeypatch.setattr('diffusion_nbdev.judge.score_images',
                         lambda x, c, seed: seen.append((x.tolist(), c.tolist())))
-    judge, _ = image_judge(asked(n=12), model((1, 28, 28), 'mnist', 10))
+    judge, _ = digit_judge(asked(n=12), model((1, 28, 28), 'mnist', 10))
     judge(lambda n, seed, c: torch.tensor([-1., 0.25, 2.]))
     assert seen == [([0., 0.25, 1.], [*range(10), 0, 1])]
 
 
 def test_who_judges(monkeypatch):
-    for name in 'image_judge', 'point_judge':
-        monkeypatch.setattr(rooms, name, lambda args, model, name=name: name)
-    images = model((1, 28, 28))
-    assert chosen_judge(asked(), images) == 'image_judge'
-    assert chosen_judge(asked(data='a.npz'), images) == 'point_judge'
-    assert chosen_judge(asked(metric='energy'), images) == 'point_judge'
+    for name in 'digit_judge', 'point_judge', 'rows_judge', 'own_judge':
+        monkeypatch.setattr(rooms, name, lambda *args, name=name: name)
+    monkeypatch.setattr(rooms, 'real_rows', lambda args, model: None)
+    digits = model((1, 28, 28), 'mnist', 10)
+    assert chosen_judge(asked(), digits) == 'digit_judge'
+    assert chosen_judge(asked(judge='own.safetensors'), digits) == 'own_judge'
+    assert chosen_judge(asked(data='a.npz'), digits) == 'rows_judge'
+    assert chosen_judge(asked(metric='energy'), digits) == 'rows_judge'
+    # of another size, or of another name, they are not MNIST
+    assert chosen_judge(asked(), model((1, 32, 32), 'mnist', 10)) == 'rows_judge'
+    assert chosen_judge(asked(), model((1, 28, 28), 'letters', 10)) == 'rows_judge'
     assert chosen_judge(asked(), model()) == 'point_judge'
+    assert chosen_judge(asked(data='a.csv'), model()) == 'rows_judge'
 
 
 def test_which_runs():
