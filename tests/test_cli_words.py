@@ -14,7 +14,9 @@ DRAWING = '''weights grid class w guide interval rescale quantile clip seed batc
     device precision threads compile trust quiet eta var rtol'''.split()
 OPTIONS = dict(
     sample=[*DRAWING, 'sampler', 'steps', 'n', 'out', 'columns'],
-    evaluate=[*DRAWING, 'sampler', 'steps', 'sweep', 'n', 'metric', 'data'],
+    evaluate=[*DRAWING, 'sampler', 'steps', 'sweep', 'n', 'metric', 'data',
+              'labels', 'judge'],
+    judge='''data out side channels held-out steps seed threads trust quiet'''.split(),
     list=['what'], init=['config'], card=['weights'],
     demo=['folder', 'n', 'epochs', 'quiet'])
 
