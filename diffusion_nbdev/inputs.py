@@ -9,10 +9,13 @@ __all__ = ['time_rows', 'label_rows', 'refuse_labels', 'check_images', 'check_po
 # %% ../nbs/80e_inputs.ipynb #80e-imports
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from .checks import choose, in_range
 from .classes import checked_labels
@@ -139,14 +142,15 @@ def check_fit(lit: Any, data: Any, options: dict):
 
     Arguments:
         lit: should have a model and train it
-        data: should be a data module
+        data: should be a data module, or a loader
         options: of Lightning's Trainer
     """
-    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch import LightningModule, Trainer
     if not isinstance(lit, LightningModule):
         rule = 'must be a LitDiffusion: fit(LitDiffusion(model), data)'
         raise ValueError(f'lit is a {type(lit).__name__}: {rule}')
-    if not isinstance(data, LightningDataModule):
+    # Lightning also takes loaders, and whatever else gives batches
+    if isinstance(data, (Tensor, np.ndarray, str, Path, Dataset)):
         rule = 'must be a data module, for instance TensorData(x) or FileData(path)'
         raise ValueError(f'data is a {type(data).__name__}: {rule}')
     known = inspect.signature(Trainer.__init__).parameters
