@@ -34,6 +34,8 @@ MUTANTS = 40           # about so many a module
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
 TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
+TESTS.update(dict.fromkeys('encoding cells columns tables'.split(), ['own_tables']))
+TESTS.update(dict.fromkeys(['compared', 'cli.real', 'cli.evaluate'], ['judge']))
 # Notebooks beside a module's own: module, or the package that it is in -> their names.
 BOOKS = dict(cli=['91_cli'])
 # Those that start so many processes that they take a minute: `--quick` leaves them out,
