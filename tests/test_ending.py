@@ -113,8 +113,11 @@ def test_when_a_checkpoint_is_due(step, every, seconds, due):
 def test_the_life_of_a_request(tmp_path, handlers, monkeypatch):
     with pytest.raises(ValueError, match='every = 1.5'): LastCheckpoint(every=1.5)
     last, done = LastCheckpoint(), []
-    last.on_fit_start(None, None)
-    assert signal.getsignal(signal.SIGTERM) == last.request.hear
+    # Lightning listens anew in between
+    for moment in last.on_fit_start, last.on_sanity_check_start:
+        moment(None, None)
+        assert signal.getsignal(signal.SIGTERM) == last.request.hear
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before = time.monotonic()
     last.on_train_start(None, None)
     assert last.request.running and last.saved >= before
@@ -122,6 +125,19 @@ def test_the_life_of_a_request(tmp_path, handlers, monkeypatch):
     assert not last.request.running
     last.teardown(None, None, 'fit')
     assert signal.getsignal(signal.SIGTERM) == handlers[signal.SIGTERM]
+
+
+def test_a_checkpoint_when_a_minute_is_over_and_after_an_epoch(monkeypatch):
+    saved, now, last = [], [0.], LastCheckpoint(minutes=1)
+    monkeypatch.setattr(last, 'save', saved.append)
+    monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+    loop = NS(epoch_loop=NS(_should_accumulate=lambda: False))
+    trainer = trainer_of(global_step=7, fit_loop=loop)
+    for now[0], so_far in (59.5, []), (60.5, [trainer]):
+        last.on_train_batch_end(trainer, None, None, None, 0)
+        assert saved == so_far
+    last.on_train_epoch_end(trainer, None)
+    assert saved == [trainer, trainer]
 
 
 def test_a_folder_is_prepared(tmp_path, monkeypatch):

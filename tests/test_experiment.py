@@ -9,7 +9,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from diffusion_nbdev.callbacks import SamplePictures, StepBar
 from diffusion_nbdev.cli.experiment import (
-    SaveConfig, add_options, anew, nothing_typed, own_callbacks, trainer_defaults, where)
+    SaveConfig, add_options, anew, nothing_typed, own_callbacks, trainer_defaults,
+    where)
 from diffusion_nbdev.ending import LastCheckpoint
 from diffusion_nbdev.finite import BadNumbers
 from diffusion_nbdev.training import EMA, fit

@@ -36,7 +36,8 @@ def test_the_weight_comes_after_a_share_of_a_training_with_an_end():
     for share, weight in (0.49, 0.), (0.5, 2.), (1., 2.):
         away.at(share)
         assert away.now == weight
-    with pytest.raises(ValueError, match='w_from = 0.5 .* no planned end'): away.at(None)
+    with pytest.raises(ValueError, match='w_from = 0.5 .* no planned end'):
+        away.at(None)
     TrainedGuidance(w=2.).at(None)
 
 
