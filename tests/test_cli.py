@@ -107,7 +107,7 @@ def test_the_catalogue_is_in_step():
 
 
 def test_only_json_on_standard_output(tmp_path):
-    assert python('-c', TOY, cwd=tmp_path).returncode == 0
+    assert warm.run([], tmp_path, TOY).returncode == 0
     rows = [f'{i % 7},{i % 5}' for i in range(100)]
     (tmp_path/'real.csv').write_text('\n'.join(rows))
     line = 'evaluate w.safetensors --data real.csv --steps 3 --seeds 1 --pairs 2'
@@ -256,12 +256,7 @@ def test_own_objective(home):
 
 def begun(line, folder):
     "A training that is under way: it has written a checkpoint"
-    p = subprocess.Popen(
-        [sys.executable, '-m', 'diffusion_nbdev', *line.split()], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        env=environment(TQDM_DISABLE='1'),
-        # a job in the background inherits a SIGINT that is ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    p = warm.Started(line.split(), folder)
     until = time.time() + 200
     last = folder/'run'/'swissroll'/'version_0'/'checkpoints'/'last.ckpt'
     while not last.exists() and time.time() < until and p.poll() is None:

@@ -34,7 +34,7 @@ def test_killed_and_terminated_training_goes_on(tmp_path):
     from diffusion_nbdev.resume import newest_checkpoint, read_checkpoint
     checkpoints = tmp_path/'run'/'swissroll'/'version_0'/'checkpoints'
     last = checkpoints/'last.ckpt'
-    p = start(*FIT, cwd=tmp_path)
+    p = warm.Started(FIT[2:], tmp_path)
     try:
         # two are there, and the next is being made
         wait_for(p, checkpoints/'previous.ckpt')
@@ -46,7 +46,7 @@ def test_killed_and_terminated_training_goes_on(tmp_path):
     # the one before, or the best one where that was written in between
     assert newest_checkpoint(checkpoints).name in ('previous.ckpt', 'best.ckpt')
     damaged = last.stat().st_mtime_ns
-    p = start(*FIT, '--resume', cwd=tmp_path)
+    p = warm.Started([*FIT[2:], '--resume'], tmp_path)
     try:
         # in the middle of training, however long that takes to come
         while last.stat().st_mtime_ns == damaged and p.poll() is None: time.sleep(0.05)

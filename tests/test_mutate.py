@@ -151,7 +151,7 @@ def test_out_of_time_is_said(tmp_path, monkeypatch):
     root, forked = project(tmp_path, 'while twice(3) != 6: pass'), mutate.forked
     monkeypatch.setattr(mutate, 'forked', lambda *a: forked(*a[:3], cpu=2))
     monkeypatch.setattr(branches, 'LEAST', (1, 60))
-    assert run(root)
+    assert run(root, n=1)
     assert {*store(root)['twice']['caught'].values()} == {
         'nbs/01_calc.ipynb: out of time'}
 

@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = '''diffusion_nbdev.all diffusion_nbdev.cli.main diffusion_nbdev.cli.sample
 diffusion_nbdev.cli.evaluate diffusion_nbdev.cli.fit diffusion_nbdev.cli.experiment'''
 COMMAND = 'import sys; from diffusion_nbdev.cli.main import main; sys.exit(main())'
+# a job in the background inherits a SIGINT that is ignored
+INTERRUPTED = ('import signal; '
+               'signal.signal(signal.SIGINT, signal.default_int_handler)\n')
 
 
 class Interpreter:
@@ -69,13 +72,45 @@ def end(child):
 package = []  # the interpreter that has loaded the package, once it is needed
 
 
-def run(args, cwd, code=COMMAND):
+def run(args, cwd, code=COMMAND, **more):
     "The command `diffusion`, or other code, with the package loaded already"
     if not package:
         env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1',
                    TQDM_DISABLE='1')
         package.append(Interpreter(PACKAGE, env))
-    return package[0].run(args, cwd, code)
+    return package[0].run(args, cwd, code, **more)
+
+
+class Started:
+    """The same, while it goes on: what a test asks of a `subprocess.Popen`
+
+    Nothing else can be run before it has ended."""
+    def __init__(self, args, cwd, code=COMMAND):
+        began = threading.Event()
+
+        def begun(child):
+            self.child = child
+            began.set()
+
+        def work(): self.done = run(args, cwd, INTERRUPTED + code, begun=begun)
+        self.done, self.thread = None, threading.Thread(target=work)
+        self.thread.start()
+        began.wait()
+
+    def poll(self): return None if self.done is None else self.done.returncode
+
+    def send_signal(self, number):
+        with contextlib.suppress(ProcessLookupError): os.kill(self.child, number)
+
+    def kill(self): end(self.child)
+
+    def communicate(self, timeout=None):
+        self.thread.join(timeout)
+        if self.done is None: raise subprocess.TimeoutExpired('diffusion', timeout)
+        return self.done.stdout, self.done.stderr
+
+    @property
+    def returncode(self): return self.poll()
 
 # -- the other side --------------------------------------------------------------------
 
