@@ -1,7 +1,9 @@
 "What the command line says, in this process: lists, configs, cards, help and errors."
+import ast
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,18 @@ OPTIONS = dict(
 def said(capsys, *argv, code=0):
     assert main(list(argv)) == code
     return capsys.readouterr()
+
+
+def test_texts_are_read_and_written_as_utf8():
+    "Wherever the package runs: the encoding stands beside each"
+    plain = []
+    for path in Path(options.__file__).parents[1].rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            name = getattr(getattr(node, 'func', None), 'attr', '')
+            if name not in ('read_text', 'write_text'): continue
+            if 'encoding' in [k.arg for k in node.keywords]: continue
+            plain.append(f'{path.name}:{node.lineno}')
+    assert not plain
 
 
 def test_lists(capsys):

@@ -80,7 +80,8 @@ def test_the_demo_draws_points_that_no_training_has_seen(monkeypatch, tmp_path):
                             trainer=SimpleNamespace(log_dir='run/1'))
     monkeypatch.setattr(demo, 'trained', lambda epochs: (found, 'history'))
     monkeypatch.setattr(demo, 'print_scores', lambda sets, n: None)
-    monkeypatch.setattr(demo, 'draw_demo', lambda folder, *what: drawn.extend(what) or [])
+    def draw(folder, *what): return drawn.extend(what) or []
+    monkeypatch.setattr(demo, 'draw_demo', draw)
     drawn = []
     demo.demo(SimpleNamespace(folder=tmp_path, epochs=None, n=3, quiet=True))
     _, fresh, states, sets, history = drawn

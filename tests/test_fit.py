@@ -1,4 +1,5 @@
 "The parts of `diffusion fit`: configs, runs, weights, and what is said afterwards."
+import json
 import os
 import signal
 import warnings
@@ -7,6 +8,7 @@ from types import SimpleNamespace as NS
 import pytest
 
 import diffusion_nbdev.callbacks # noqa: F401, sets filters of warnings
+from diffusion_nbdev.cli import fit as room
 from diffusion_nbdev.cli.fit import (
     begin, calm, checked_config, is_checkpoint, line_to_go_on, load_into,
     measured_weights, newest, next_lines, resumed, same_net, shipped_weights,
@@ -138,3 +140,31 @@ def test_weights_that_are_measured(capsys):
     assert measured_weights('test', cli, 'swissroll', [], False) is None
     assert model.net is not None
     assert 'weights   swissroll, shipped' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_the_first_process_says_what_to_do_next(monkeypatch, capsys, first):
+    made = NS(trainer=NS(is_global_zero=first))
+    monkeypatch.setattr('diffusion_nbdev.cli.experiment.experiment', lambda *a: made)
+    monkeypatch.setattr(room, 'begin', lambda cli, trust: 'a.ckpt')
+    monkeypatch.setattr(room, 'train', lambda cli, path, trust: f'run from {path}')
+    monkeypatch.setattr(room, 'next_lines', lambda *a: ['one', 'two'])
+    room.fit(['--config', 'swissroll'])
+    said = 'weights   run from a.ckpt/model.safetensors', 'next:', '  one', '  two'
+    assert capsys.readouterr().out.splitlines() == [*said] * first
+
+
+def test_what_is_measured_is_json(monkeypatch, capsys):
+    def validate(model, data, ckpt_path, **how):
+        return [dict(model=model, data=data, path=ckpt_path)]
+    made = NS(trainer=NS(is_global_zero=True, validate=validate), model='net',
+              datamodule='rows')
+    monkeypatch.setattr('diffusion_nbdev.cli.experiment.experiment', lambda *a: made)
+    asked = []
+    monkeypatch.setattr(room, 'measured_weights', lambda *a: asked.extend(a) or 'w')
+    room.measure('validate', ['--config', 'swissroll', '--trust'])
+    command, cli, name, argv, trust = asked
+    assert (command, cli, name, trust) == ('validate', made, 'swissroll', True)
+    assert argv[0] == '--config'
+    assert json.loads(capsys.readouterr().out) == dict(
+        model='net', data='rows', path='w')

@@ -55,6 +55,19 @@ def test_data_in_other_units():
     check_data(model(), NS())
     with pytest.raises(ValueError, match='data: its std is 2.0, that of .* is 1'):
         check_data(model(), NS(units=Units([2], std=2.)))
+    with pytest.raises(ValueError, match='data: its mean is 1.0, that of .* is 0'):
+        check_data(model(), NS(units=Units([2], mean=1.)))
+
+
+def test_names_of_columns_and_classes_may_be_missing():
+    kinds = [dict(a='real', b='real'), dict(a='real', c='real'), {}]
+    one, other, none = (Units([2], columns=k) for k in kinds)
+    for ours, theirs in (one, none), (none, one):
+        check_data(NS(net=nn.Identity(), data=ours), NS(units=theirs))
+    with pytest.raises(ValueError, match='data: its columns'):
+        check_data(NS(net=nn.Identity(), data=one), NS(units=other))
+    # a net that takes no labels
+    check_data(NS(net=nn.Identity(), data=Units([2], n_classes=2)), NS(units=none))
 
 
 def test_a_training_goes_on_with_the_same():
