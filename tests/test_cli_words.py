@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion_nbdev.cli import options
+from diffusion_nbdev.cli import catalogue, options
 from diffusion_nbdev.cli.catalogue import (
     about_sampler, configs, find_config, grids, quick_cards, samplers, show)
 from diffusion_nbdev.cli.main import COMMANDS, main, make_parser
@@ -58,6 +58,20 @@ def test_weights_say_what_they_are_for(capsys):
     text = ' '.join(said(capsys, 'list', 'weights').out.split())
     assert 'PointMLP with 134,482 weights, predicts v; diffusion card swissroll' in text
     assert 'DigitNet, the judge of mnist' in text
+
+
+def test_no_weights_at_all(monkeypatch, capsys):
+    monkeypatch.setattr(catalogue, 'quick_cards', dict)
+    catalogue.list_weights()
+    head, none = capsys.readouterr().out.splitlines()
+    assert head.startswith('weights') and none == '  none'
+
+
+@pytest.mark.parametrize('code, answer', [(None, 0), (0, 0), (3, 3)])
+def test_exit_codes(monkeypatch, code, answer):
+    def run(argv): raise SystemExit(code)
+    monkeypatch.setattr('diffusion_nbdev.cli.main.run', run)
+    assert main(['--version']) == answer
 
 
 def test_what_a_sampler_costs():

@@ -689,12 +689,12 @@ TRAINING = dict(plain=dict, guided=guided)
 def test_training(device, kind, tmp_path):
     with far.waits() as seen:
         ear = listener(seen)
-        options = dict(batch_size=4, heard=ear, **TRAINING[kind]())
+        options = dict(batch_size=8, heard=ear, **TRAINING[kind]())
         _, trainer = trained(device, tmp_path, **options)
-    assert trainer.global_step == 45 and sorted(ear.steps) == list(range(1, 46))
+    assert trainer.global_step == 23 and sorted(ear.steps) == list(range(1, 24))
     # every 20 steps something is logged and the losses are looked at; so they are when
     # an epoch ends, and Lightning itself waits for each batch on its way to `mps`
-    due = {1, 20, 40, 45}
+    due = {1, 20, 23}
     waits = [f'step {k}: {line}' for k, lines in ear.steps.items() for line in lines
              if k not in due and 'apply_func.py' not in line]
     some = '\n  '.join(waits[:20])
@@ -741,16 +741,16 @@ def test_training_is_that_of_the_cpu(device, tmp_path):
 
 
 def test_training_goes_on(device, tmp_path):
-    options = dict(epochs=2, decay='constant')
+    options = dict(epochs=2, batch_size=32, decay='constant')
     whole, _ = trained(device, tmp_path/'whole', **options)
-    trained(device, tmp_path/'parts', decay='constant')
+    trained(device, tmp_path/'parts', **{**options, 'epochs': 1})
     last = next((tmp_path/'parts').rglob('last.ckpt'))
     parts, trainer = trained(device, tmp_path/'parts', resume=last, **options)
-    assert trainer.global_step == 24
+    assert trainer.global_step == 12
     assert_close(weights(parts.model), weights(whole.model), atol=1e-3, rtol=1e-3)
     # on the CPU too
     _, trainer = trained('cpu', tmp_path/'home', resume=last, **options)
-    assert trainer.global_step == 24
+    assert trainer.global_step == 12
 
 
 def test_bad_numbers_are_named(device, tmp_path, monkeypatch):

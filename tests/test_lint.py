@@ -393,5 +393,5 @@ def test_notebook_runs(tmp_path):
     assert 'nbs/01_bad.ipynb, cell 3: notebook runs' in t.said[0]
     assert 'x is one' in t.said[0]
     check.notebook(t, slow, 100, env, 'slow')
-    check.notebook(t, long, 8, env, '')
-    assert 'ZeroDivisionError' in t.said[1] and 'not done after 8 s' in t.said[2]
+    check.notebook(t, long, 3, env, '')
+    assert 'ZeroDivisionError' in t.said[1] and 'not done after 3 s' in t.said[2]

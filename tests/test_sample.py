@@ -7,8 +7,8 @@ import torch
 
 from diffusion_nbdev.cli.main import make_parser
 from diffusion_nbdev.cli.sample import (
-    asked_classes, checked_out, checked_picture, checked_weight, csv_text, figure,
-    how_many, knows_classes, machine, open_model, opened, progress, sample, timed)
+    asked_classes, checked_out, checked_picture, checked_weight, csv_text, drawing,
+    figure, how_many, knows_classes, machine, open_model, opened, progress, sample, timed)
 from diffusion_nbdev.model import Units
 
 
@@ -27,6 +27,21 @@ def test_unknown_weights_are_answered_by_those_that_draw():
     with pytest.raises(ValueError, match=said): opened('swissrol', False)
     with pytest.raises(ValueError) as told: opened('digit_clasifier', False)
     assert 'digit_classifier' not in str(told.value)
+
+
+@pytest.mark.parametrize('wanted', [True, False])
+def test_a_net_is_compiled_if_that_is_asked_for(monkeypatch, wanted):
+    from diffusion_nbdev import devices
+    compiled = []
+    monkeypatch.setattr(devices, 'compile_forward',
+                        lambda net, training: compiled.append((net, training)))
+    model = NS(device=torch.device('cpu'), data=Units([2]), net='net',
+               generate=lambda sampler, **how: (sampler, how))
+    draw, said = drawing(NS(guide=None, trust=False, precision='32', compile=wanted,
+                            batch_size=4, quiet=True, own={'mine.a': len}), model)
+    assert compiled == [('net', False)] * wanted and '32' in said
+    assert draw('ddim', n=3)[0] == 'ddim' and draw('mine.a')[0] is len
+    assert draw('ddim', n=3)[1].items() >= dict(n=3, batch_size=4).items()
 
 
 def test_threads():

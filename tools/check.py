@@ -13,8 +13,8 @@ the next; it is forked from one that has loaded the libraries, but nothing of th
 package.
 Every failure is one line: file, cell, rule. The last line is `N passed, N failed`.
 """
-import argparse, functools, os, re, shutil, signal, subprocess, sys, tempfile
-import threading, time
+import argparse, functools, json, os, re, shutil, signal, subprocess, sys
+import tempfile, threading, time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -259,6 +259,9 @@ def main(argv=None):
             jobs.append((tests, tally, timeout * 4, env, a.slow))
         if 'notebooks' in parts:
             chosen = [b for b in books if not a.slow or only or has_slow(b)]
+            # the longest first: none of them is left for one worker alone
+            took = json.loads((ROOT/'tools'/'times.json').read_text(encoding='utf-8'))
+            chosen.sort(key=lambda b: -took.get(Path(b.name).stem, 0))
             if not a.slow and not chosen:
                 tally.bad('nbs/: notebook runs: there are no notebooks')
             jobs += [(notebook, tally, b, timeout, env, 'slow' if a.slow else '')
