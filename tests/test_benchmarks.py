@@ -2,21 +2,20 @@
 import contextlib
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).resolve().parent.parent
-ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
-       'CUDA_VISIBLE_DEVICES': ''}
-LINE = [sys.executable, 'benchmarks/speed.py', '--parts', 'gpu']
+CODE = """import os, runpy, sys
+os.environ['CUDA_VISIBLE_DEVICES'] = ''
+sys.path.insert(0, 'benchmarks')
+runpy.run_path('benchmarks/speed.py', run_name='__main__')"""
 
 def speed(*more):
-    return subprocess.run([*LINE, *more], cwd=ROOT, env=ENV, capture_output=True,
-                          text=True, timeout=300)
+    return warm.run(['--parts', 'gpu', *more], ROOT, CODE)
 
 @pytest.fixture(scope='module')
 def stored(tmp_path_factory):

@@ -8,7 +8,8 @@ import torch
 from diffusion_nbdev.cli.main import make_parser
 from diffusion_nbdev.cli.sample import (
     asked_classes, checked_out, checked_picture, checked_weight, csv_text, drawing,
-    figure, how_many, knows_classes, machine, open_model, opened, progress, sample, timed)
+    figure, how_many, knows_classes, machine, open_model, opened, progress, sample,
+    timed)
 from diffusion_nbdev.model import Units
 
 
