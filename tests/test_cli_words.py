@@ -101,6 +101,7 @@ def test_a_card(capsys):
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_every_option_has_a_name_and_a_meaning(command):
+    assert {*COMMANDS} == {*OPTIONS}
     p = make_parser().commands[command]
     own = {a.dest if not a.option_strings else a.option_strings[-1][2:]: a
            for a in p._actions if a.dest != 'help'}
