@@ -14,8 +14,8 @@ def closed():
 
 
 def test_sixty_pixels_of_a_picture_are_an_inch():
-    ax = show_images(torch.zeros(1, 1, 240, 300), pad=0)
-    assert ax.figure.get_size_inches() == pytest.approx([5, 4])
+    ax = show_images(torch.zeros(1, 1, 120, 300), pad=0)
+    assert ax.figure.get_size_inches() == pytest.approx([5, 2])
 
 
 def test_points_have_the_colour_that_was_asked_for():
