@@ -1,7 +1,8 @@
 """A headless Chromium that is driven by its DevTools, for what only a browser can say.
 
-Used by `make site-test` (tests/browser/test_pages.py). A page is one that Quarto built, or
-the Markdown of a chapter as Pandoc alone makes HTML of it, in the site's own style.
+Used by `make site-test` (tests/test_live_pages.py) and `tools/live.py --stills`. A page
+is one that Quarto built, or the Markdown of a chapter as Pandoc alone makes HTML of it,
+in the style of the site.
 """
 import base64
 import contextlib
@@ -21,11 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = 'chromium', 'chromium-browser', 'google-chrome'
 PAGE = """<!doctype html><html lang="en-GB"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
 <link rel="icon" href="images/favicon.png"><link rel="stylesheet" href="styles.css">
 <style>{style}</style></head><body class="quarto-light"><main class="content">{body}
 </main>{after}</body></html>"""
-THEME = """{at} {{ background: {bg}; color: {ink}; font: 16px system-ui, sans-serif; }}"""
+THEME = '{at} {{ background: {bg}; color: {ink}; font: 16px system-ui, sans-serif; }}'
 
 
 def program():
@@ -39,7 +41,8 @@ def markdown(path):
     if path.suffix == '.qmd':
         return re.sub(r'(?s)^---.*?---\n', '', text)
     cells = json.loads(text)['cells']
-    return '\n\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    prose = [c['source'] for c in cells if c['cell_type'] == 'markdown']
+    return '\n\n'.join(map(''.join, prose))
 
 
 def harness(folder, names):
@@ -92,7 +95,8 @@ class Tab:
         p = m.get('params', {})
         if m.get('method') == 'Runtime.exceptionThrown':
             detail = p['exceptionDetails']
-            self.said.append(detail.get('exception', {}).get('description', detail['text']))
+            what = detail.get('exception', {})
+            self.said.append(what.get('description', detail['text']))
         if m.get('method') == 'Runtime.consoleAPICalled' and p['type'] == 'error':
             self.said.append(str([a.get('value') for a in p['args']]))
         if m.get('method') == 'Log.entryAdded' and p['entry']['level'] == 'error':
@@ -135,22 +139,22 @@ class Tab:
         # by way of an empty page: an address that differs in its # alone loads nothing
         self.call('Page.navigate', url='about:blank')
         self.call('Page.navigate', url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.until("document.readyState === 'complete' && location.host")
 
     def key(self, name):
         "Press a key, wherever the keyboard is"
+        codes = dict(ArrowLeft=37, ArrowUp=38, ArrowRight=39, ArrowDown=40, Enter=13)
         for kind in ('keyDown', 'keyUp'):
             self.call('Input.dispatchKeyEvent', type=kind, key=name, code=name,
-                      windowsVirtualKeyCode=dict(ArrowRight=39, ArrowLeft=37, ArrowUp=38,
-                                                 ArrowDown=40, Enter=13, Tab=9)[name])
+                      windowsVirtualKeyCode=codes[name])
 
     def picture(self, path, selector=None):
         "A screenshot of the window, or of an element"
         clip = {}
         if selector:
-            box = self.ask(f'(() => {{ const b = document.querySelector({selector!r})'
-                           '.getBoundingClientRect(); return [b.x + scrollX, b.y + scrollY,'
-                           ' b.width, b.height]; })()')
+            box = self.ask(f'(b => [b.x + scrollX, b.y + scrollY, b.width, b.height])'
+                           f'(document.querySelector({selector!r})'
+                           '.getBoundingClientRect())')
             clip = dict(clip=dict(zip(('x', 'y', 'width', 'height'), box), scale=1),
                         captureBeyondViewport=True)
         data = self.call('Page.captureScreenshot', format='png', **clip)['data']
@@ -165,7 +169,8 @@ def tab():
         command = [program(), '--headless=new', '--no-sandbox', '--disable-gpu',
                    '--remote-debugging-port=0', f'--user-data-dir={home}',
                    '--remote-allow-origins=*', 'about:blank']
-        p = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        silent = dict(stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        p = subprocess.Popen(command, **silent)
         try:
             said = Path(home)/'DevToolsActivePort'
             end = time.monotonic() + 30

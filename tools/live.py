@@ -2,14 +2,19 @@
 
     python tools/live.py            write nbs/live/weights/
     python tools/live.py --check    say whether they are in step; exit 1 if not
+    python tools/live.py --stills   draw nbs/images/live-*.png (needs a Chromium)
 
 Each is a safetensors file of 16-bit numbers whose card says how to build the net. The
-first digits of a file's SHA-256 stand in its name's entry in weights.json, which the
-page compares with what has arrived.
+page compares its SHA-256 with the one in weights.json. The still pictures are what the
+figures of the page *Play* draw when they are opened.
 """
+import base64
 import hashlib
+import io
 import json
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,9 +59,30 @@ def write():
         (ROOT/p).write_bytes(b)
     return list(out)
 
+def stills():
+    "One picture of each figure, as a page without scripts shows it"
+    import browser
+    from PIL import Image
+    with tempfile.TemporaryDirectory() as tmp:
+        site = Path(tmp)/'site'
+        site.mkdir()
+        browser.harness(site, ['play.qmd'])
+        text = (ROOT/'nbs'/'play.qmd').read_text(encoding='utf-8')
+        with browser.served(site) as address, browser.tab() as tab:
+            for name in re.findall('data-live="([a-z]+)"', text):
+                tab.open(f'{address}/play.html#{name}?')
+                here = f"document.querySelector('[data-live={name}]')"
+                tab.until(f"{here}.ariaBusy === 'false'", 60)
+                url = tab.ask(f"{here}.querySelector('canvas').toDataURL()")
+                path = ROOT/'nbs'/'images'/f'live-{name}.png'
+                picture = Image.open(io.BytesIO(base64.b64decode(url.split(',')[1])))
+                few = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+                few.save(path, optimize=True)
+                yield path.name
+
 if __name__ == '__main__':
     if '--check' in sys.argv[1:]:
         bad = differences()
         for l in bad: print(f'{l}; run: python tools/live.py')
         sys.exit(bool(bad))
-    print('wrote', ', '.join(write()))
+    print('wrote', ', '.join(stills() if '--stills' in sys.argv[1:] else write()))
