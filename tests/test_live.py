@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from py_mini_racer import MiniRacer
 
+import lint
 import live
+import test_site
 from diffusion_nbdev.ddim import ddim
 from diffusion_nbdev.ddpm import ddpm
 from diffusion_nbdev.guidance import guided
@@ -252,3 +255,55 @@ def test_size():
         assert not re.search(r'https?:|//[a-z]+\.|\beval\b|innerHTML', t), name
         assert set(re.findall(r"from '([^']+)'", t)) <= {f'./{n}' for n in text}, name
         assert max(map(len, t.splitlines())) <= 120, name
+
+
+def blocks():
+    "Every figure of the book that moves: its page, its name, the text around it"
+    for book in lint.notebooks(ROOT):
+        for cell in book.prose:
+            for name in re.findall('data-live="([^"]+)"', cell.source):
+                yield book.path.name, name, cell.source
+    text = (ROOT/'nbs'/'play.qmd').read_text()
+    for part in re.split('(?m)^(?=:::.*data-live)', text)[1:]:
+        yield 'play.qmd', re.search('data-live="([^"]+)"', part)[1], part
+
+
+def test_figures_of_the_pages():
+    "Each is known, says what stands there without scripts, and has a still picture"
+    known = set(re.findall(r'(?m)^  (\w+): \{ name: ', (LIVE/'figures.js').read_text()))
+    found = list(blocks())
+    assert known == {name for page, name, _ in found if page == 'play.qmd'}
+    chapters = dict(density='00_theory', schedule='01_schedules', draw='02_oracles',
+                    paths='05_ddim', guidance='11_mnist_cond', race='12_samplers',
+                    digit='index', roll='index')
+    assert {(f'{page}.ipynb', name) for name, page in chapters.items()} == {
+        (page, name) for page, name, _ in found if page != 'play.qmd'}
+    for page, name, text in found:
+        if page == 'play.qmd':
+            assert f'images/live-{name}.png' in text and 'scripts' in text, name
+        else:
+            assert 'above' in text, page
+    readme = (ROOT/'README.md').read_text()
+    assert 'data-live' not in readme and ':::' not in readme
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_pens(theme):
+    "WCAG: 3 for what is drawn, on the ground of the page"
+    text = (ROOT/'nbs'/'styles.css').read_text()
+    at = dict(light=':root', dark=r'body\.quarto-dark')[theme]
+    pens = re.findall('--live-[0-9]: (#[0-9a-f]{6})',
+                      re.search(rf'{at} {{ (--live[^}}]*)}}', text)[1])
+    assert len(pens) == 3
+    for pen in pens:
+        assert test_site.contrast(pen, test_site.scss(theme)['body-bg']) >= 3, pen
+
+
+def test_site_has_them():
+    "What pages ask for is among the site's resources; modules come with a figure only"
+    site = yaml.safe_load((ROOT/'_quarto.yml').read_text())
+    files = [p for p in LIVE.rglob('*') if p.is_file()]
+    want = {p.relative_to(ROOT/'nbs').as_posix() for p in files}
+    assert want <= set(site['project']['resources'])
+    script = site['format']['html']['include-after-body']['text']
+    assert "if (document.querySelector('[data-live]')) import('./live/live.js')" in script

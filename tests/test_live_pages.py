@@ -1,7 +1,7 @@
 """The figures that run in the page, in a headless Chromium: `make site-test`.
 
-The pages are those of a site that Quarto built into _docs/, or else ones that Pandoc made
-of the same Markdown. `make test` leaves them out: they want a browser.
+The pages are those of a site that Quarto built into _docs/, or else ones that Pandoc
+made of the same Markdown. `make test` leaves them out: they want a browser.
 """
 import re
 import time
@@ -43,11 +43,12 @@ def shown(tab, name, press=True):
     "Scroll to a figure and wait until it has drawn all its states"
     here = f"document.querySelector('[data-live={name}]')"
     tab.until(f'!!{here}')
-    tab.ask(f'{here}.scrollIntoView()')
-    tab.until(f"!!{here}.querySelector('input')")
+    # again and again: the page above it may grow meanwhile
+    tab.until(f"({here}.scrollIntoView(), !!{here}.querySelector('input'))")
     if press and name in WEIGHTS:
         tab.ask(f"{here}.querySelector('button').click()")
-    tab.until(f"{here}.ariaBusy === 'false' && {here}.classList.contains('live-on')", 60)
+    on = f"{here}.classList.contains('live-on')"
+    tab.until(f"{here}.ariaBusy === 'false' && {on}", 60)
 
 
 @pytest.mark.parametrize('page', PAGES)
@@ -61,8 +62,8 @@ def test_a_page_is_alive(site, tab, page):
         shown(tab, name)
         here = f"document.querySelector('[data-live={name}]')"
         tab.until(f"{here}.querySelector('output').textContent.length > 10")
-        label = tab.ask(f"{here}.querySelector('canvas').ariaLabel")
-        assert tab.ask(f"{here}.querySelector('output').textContent") in label
+        tab.until(f"{here}.querySelector('canvas').ariaLabel.endsWith("
+                  f"{here}.querySelector('output').textContent)")
         assert not tab.ask(f"!!{here}.querySelector('p')?.offsetParent")
     assert tab.said == []
 
@@ -108,8 +109,8 @@ def test_drawing(site, tab):
     tab.call('Input.dispatchMouseEvent', type='mousePressed', **mouse)
     tab.call('Input.dispatchMouseEvent', type='mouseReleased', **mouse)
     tab.until(f'{count} === 26')
-    tab.call('Input.dispatchTouchEvent', type='touchStart', touchPoints=[dict(x=x, y=y)])
-    tab.call('Input.dispatchTouchEvent', type='touchEnd', touchPoints=[])
+    for kind, points in (('touchStart', [dict(x=x, y=y)]), ('touchEnd', [])):
+        tab.call('Input.dispatchTouchEvent', type=kind, touchPoints=points)
     tab.until(f'{count} > 26')
     assert tab.said == []
 
@@ -188,16 +189,16 @@ def test_without_scripts(site, tab):
 @pytest.mark.parametrize('what', ['lost', 'changed'])
 def test_weights_that_do_not_arrive(site, tab, what):
     "Lost on the way, or others than the page was made with: picture and sentence"
-    lost = "() => Promise.reject(new TypeError('lost'))"
-    changed = '''async (...all) => {
+    answers = dict(lost="() => Promise.reject(new TypeError('lost'))",
+                   changed='''async (...all) => {
         const answer = await arrive(...all);
         if (!String(all[0]).includes('safetensors')) return answer;
         const body = new Uint8Array(await answer.arrayBuffer());
         body[body.length - 9] ^= 1;
         return new Response(body);
-    }'''
+    }''')
     tab.open(f'{site}/play.html')
-    tab.ask(f'{{ const arrive = fetch; window.fetch = {lost if what == "lost" else changed}; }}')
+    tab.ask(f'{{ const arrive = fetch; window.fetch = {answers[what]}; }}')
     host = "document.querySelector('[data-live=roll]')"
     tab.ask(f'{host}.scrollIntoView()')
     tab.until(f"!!{host}.querySelector('button')")
@@ -212,7 +213,8 @@ def test_weight_of_a_page(site, tab):
     "A chapter stays below 2 MB until something big is asked for"
     for page in PAGES:
         tab.open(f'{site}/{page}.html')
-        tab.until("document.querySelectorAll('.live canvas').length > 0")
+        tab.until("(document.querySelector('.live').scrollIntoView(), "
+                  "document.querySelectorAll('.live canvas').length > 0)")
         time.sleep(0.5)
         size = tab.ask("performance.getEntries().reduce((sum, e) => "
                        'sum + (e.transferSize ?? 0), 0)')

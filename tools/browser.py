@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -188,3 +189,9 @@ def tab():
         finally:
             p.terminate()
             p.wait(20)
+
+
+if __name__ == '__main__':
+    if not program():
+        sys.exit('make site-test: a Chromium is needed and is not installed here '
+                 '(on Debian: apt-get install chromium)')
