@@ -306,4 +306,4 @@ def test_site_has_them():
     want = {p.relative_to(ROOT/'nbs').as_posix() for p in files}
     assert want <= set(site['project']['resources'])
     script = site['format']['html']['include-after-body']['text']
-    assert "if (document.querySelector('[data-live]')) import('./live/live.js')" in script
+    assert "if (document.querySelector('[data-live]')) import('./live/live.js" in script

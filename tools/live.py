@@ -70,7 +70,7 @@ def stills():
         text = (ROOT/'nbs'/'play.qmd').read_text(encoding='utf-8')
         with browser.served(site) as address, browser.tab() as tab:
             for name in re.findall('data-live="([a-z]+)"', text):
-                tab.open(f'{address}/play.html#{name}?')
+                tab.open(f'{address}/play.html?figure={name}')
                 here = f"document.querySelector('[data-live={name}]')"
                 tab.until(f"{here}.ariaBusy === 'false'", 60)
                 url = tab.ask(f"{here}.querySelector('canvas').toDataURL()")

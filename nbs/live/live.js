@@ -4,6 +4,7 @@ import { FIGURES } from './figures.js';
 import { model } from './nets.js';
 const calm = matchMedia('(prefers-reduced-motion: reduce)'), frame = () => new Promise(requestAnimationFrame);
 const arrived = {};                                  // name -> a promise of the model
+const wish = Object.fromEntries(new URLSearchParams(location.search));
 async function loaded(name) {                        // from this site, kept under its hash, and checked
   const get = async (file, as) => (await fetch(new URL(`weights/${file}`, import.meta.url)))[as]();
   const { sha256 } = (await get('weights.json', 'json'))[name];
@@ -39,10 +40,9 @@ function control(name, [label, first, ...rest], values, changed) {
 }
 function mount(host) {
   const name = host.dataset.live, figure = FIGURES[name], now = { states: [], run: 0, seen: true };
-  const [place, wish] = decodeURIComponent(location.hash.slice(1)).split('?'), linked = place === name;
-  const values = linked ? Object.fromEntries(new URLSearchParams(wish)) : {};
+  const linked = wish.figure === name, values = linked ? { ...wish } : {};
   const s = {}, canvas = make('canvas', {}), bar = make('div', { className: 'live-controls' });
-  const said = make('output', { className: 'live-said', ariaLive: 'polite' });
+  const said = make('output', { className: 'live-said', ariaLive: 'polite' }), note = host.querySelector('p');
   function draw() {
     const css = getComputedStyle(host), scale = Math.max(1, devicePixelRatio);
     const w = Math.min(host.clientWidth - 26, figure.of === 2 ? 900 : 520), h = w / figure.of + 28;
@@ -55,14 +55,16 @@ function mount(host) {
     host.classList.add('live-on');
     canvas.ariaLabel = `${figure.name}. ${text}`;
     clearTimeout(now.saying);
-    now.saying = setTimeout(() => { said.textContent = text; }, 200);
+    now.saying = setTimeout(() => {                  // not at every frame
+      said.textContent = text;
+      if (now.moved) history.replaceState(null, '', `?${new URLSearchParams({ ...values, figure: name })}`);
+    }, 200);
   }
   async function redraw() {                          // once a frame
     if (now.due || !now.states.length) return;
     now.due = true;
     await frame();
-    now.due = false;
-    draw();
+    draw(now.due = false);
   }
   async function start() {                           // all states anew; those of nets as they come
     const run = ++now.run, wait = figure.weights;
@@ -79,17 +81,15 @@ function mount(host) {
     } catch {
       delete arrived[wait];
       Object.assign(host, { ariaBusy: false }).classList.remove('live-on');
-      host.querySelector('p').textContent = said.textContent =
-        'The weights did not arrive, or are not those of this page: the still picture stays.';
+      note.textContent = said.textContent = 'The right weights did not arrive: the still picture stays.';
     }
   }
   function changed(key) {
-    if (host.dataset.address !== undefined) history.replaceState(null, '', `#${name}?${new URLSearchParams(values)}`);
+    now.moved = host.dataset.address;
     if (key === 't' && now.states.length) redraw(); else start();
   }
   async function play() {                            // along slider t; by eighths if motion is unwelcome
-    const least = Number(slider.min), most = Number(slider.max);
-    const stride = (most - least) / (calm.matches ? 8 : 120);
+    const least = Number(slider.min), most = Number(slider.max), stride = (most - least) / (calm.matches ? 8 : 120);
     if (now.playing) return void (now.playing = false);
     go.textContent = (now.playing = true) && 'Pause';
     let at = slider.value < most ? Number(slider.value) : least;
@@ -104,12 +104,12 @@ function mount(host) {
   const slider = bar.querySelector('[name=t]');
   const keys = { ArrowLeft: [-8, 0], ArrowRight: [8, 0], ArrowUp: [0, -8], ArrowDown: [0, 8], Enter: [0, 0] };
   const moved = (x, y, add) => {                     // by a pointer, or as a cross by arrow keys
-    const t = figure.touch?.(s, x, y, add);
+    const t = figure.touch(s, x, y, add);
     if (t) Object.assign(slider, { value: t }).oninput(); else if (add) start(); else redraw();
   };
-  canvas.onpointerdown = canvas.onpointermove = e => moved(e.offsetX, e.offsetY, e.buttons > 0);
+  if (figure.touch) canvas.onpointerdown = canvas.onpointermove = e => moved(e.offsetX, e.offsetY, e.buttons > 0);
   canvas.onkeydown = e => {
-    if (!keys[e.key]) return;
+    if (!figure.touch || !keys[e.key]) return;
     e.preventDefault();
     s.key = (s.key ?? [s.w / 2, s.w / 2]).map((u, d) => u + keys[e.key][d]);
     moved(...s.key, e.key === 'Enter');
@@ -126,5 +126,5 @@ const near = new IntersectionObserver(found => {
 }, { rootMargin: '400px' });
 for (const host of document.querySelectorAll('[data-live]')) {
   near.observe(host);
-  if (location.hash.startsWith(`#${host.dataset.live}?`)) host.scrollIntoView();
+  if (wish.figure === host.dataset.live) host.scrollIntoView();
 }
