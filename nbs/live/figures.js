@@ -114,7 +114,7 @@ export const FIGURES = {
     draw(s, { n, eta, t }, runs) {
       const k = Math.round(t / 100 * n);
       ['DDPM', `DDIM, eta = ${eta}`].forEach((title, i) => {
-        const at = square(s, i, 2, title, 4);
+        const at = square(s, i, 2, title, 3.6);
         dots(s.g, at, s.data, s.muted, 1, 0.4);
         for (let j = 0; j < 24; j += 2) {
           curve(s.g, at, runs[i].slice(0, k + 1).map(x => [x[j], x[j + 1]]), s.pens[0], 1, 0.7);
@@ -144,7 +144,7 @@ export const FIGURES = {
         dots(s.g, at, runs[i][k], s.pens[i], 1.8);
         curve(s.g, to, s.error[i], s.pens[i]);
         dots(s.g, to, end, s.pens[i], 3.5);
-        s.g.fillText(name, ...to(4.8, last(s.error[i])[1] + 0.35));
+        s.g.fillText(name, ...to(4.1, s.error[i][7][1] + 0.2));
         return `${name} ${short(10 ** end[1])}`;
       });
       return `Error after ${n} calls: ${said.join(', ')}`;
