@@ -89,7 +89,8 @@ class Tab:
     "One page of a browser: what it says on its console stands in `said`"
     def __init__(self, socket):
         self.socket, self.ids, self.said = socket, itertools.count(1), []
-        for part in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{part}.enable')
+        for part in ('Page', 'Runtime', 'Log', 'Network', 'Performance'):
+            self.call(f'{part}.enable')
 
     def heard(self, m):
         "An error of a script, of the console or of a fetch that failed"

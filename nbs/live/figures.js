@@ -48,7 +48,7 @@ export const FIGURES = {
     states: (v, s) => [data((s.mix = DATA[v.data](cosine)).denoiser(), 400)],
     draw(s, { t }, [x0]) {
       const at = square(s, 0, 1, `time ${t} of 500`), where = plane(12), { score } = s.mix.at(where, t);
-      const { logq } = s.mix.at(plane(64), t), top = Math.max(...logq);
+      const { logq } = s.mix.at(plane(48), t), top = Math.max(...logq);
       pixels(s, logq, l => [59, 139, 212, 190 * Math.exp(l - top)], place(s, 0, 1));
       dots(s.g, at, blend(cosine.signal(t), x0, cosine.noise(t), noise(800, 5)), s.ink, 1, 0.5);
       for (let i = 0; i < where.length; i += 2) {
@@ -62,9 +62,9 @@ export const FIGURES = {
   draw: { name: 'Your own data, and the perfect denoiser of just these points', of: 1,
     controls: { shape: ['begin with', Object.keys(SHAPES), 'a circle'], t: ['steps done', 0, 30, 1, 18] },
     touch(s, x, y, add) {
-      const inside = u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.w - 8) - 1));
-      s.cross = [inside(x - 4), -inside(y - 24)];
-      if (add) s.points.push(s.cross);
+      s.cross = [x - 4, 20 + s.w - y - 4].map(u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.w - 8) - 1)));
+      const near = s.points.some(([u, v]) => Math.hypot(u - s.cross[0], v - s.cross[1]) < 0.1);
+      if (add && !near) s.points.push(s.cross);
     },
     states({ shape }, s) {
       if (s.shape !== shape) Object.assign(s, { shape, points: [...SHAPES[shape]] });
@@ -72,7 +72,7 @@ export const FIGURES = {
       return ddim(s.f, cosine, noise(500, 1), s.times = evenLogSnr(cosine, 30));
     },
     draw(s, { t }, states) {
-      const at = square(s, 0, 1, 'draw here'), x = states[t], x0 = s.f(x, s.times[t]);
+      const at = square(s, 0, 1, 'draw: by pointer, or by arrow keys and Enter'), x = states[t], x0 = s.f(x, s.times[t]);
       for (let i = 0; i < 120; i += 2) curve(s.g, at, [[x[i], x[i + 1]], [x0[i], x0[i + 1]]], s.pens[1], 1, 0.5);
       dots(s.g, at, x, s.pens[0], 1.6);
       dots(s.g, at, s.points.flat(), s.ink, 3);
