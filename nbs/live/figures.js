@@ -62,7 +62,7 @@ export const FIGURES = {
   draw: { name: 'Your own data, and the perfect denoiser of just these points', of: 1,
     controls: { shape: ['begin with', Object.keys(SHAPES), 'a circle'], t: ['steps done', 0, 30, 1, 18] },
     touch(s, x, y, add) {
-      s.cross = [x - 4, 20 + s.w - y - 4].map(u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.w - 8) - 1)));
+      s.cross = [x - 4, 16 + s.w - y].map(u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.w - 8) - 1)));
       const near = s.points.some(([u, v]) => Math.hypot(u - s.cross[0], v - s.cross[1]) < 0.1);
       if (add && !near) s.points.push(s.cross);
     },
@@ -88,7 +88,7 @@ export const FIGURES = {
       return `500 points after ${k} of 20 calls of the net`;
     } },
   digit: { name: 'Draw me a digit: noise clears into what you ask for', of: 2, weights: 'digits',
-    controls: { digit: ['draw me a', range(10, String), '7'], seed: ['another one'], t: ['calls done', 0, 10, 1, 10] },
+    controls: { digit: ['draw me a', range(10, String), '7'], seed: ['draw'], t: ['calls done', 0, 10, 1, 10] },
     * states({ digit, seed }, s, { denoiser, sched }) {
       let x0 = new Float64Array(784);
       const f = denoiser(Number(digit)), watched = (x, t) => x0 = f(x, t);

@@ -6,9 +6,9 @@ const calm = matchMedia('(prefers-reduced-motion: reduce)'), frame = () => new P
 const arrived = {};                                  // name -> a promise of the model
 const wish = Object.fromEntries(new URLSearchParams(location.search));
 async function loaded(name) {                        // from this site, kept under its hash, and checked
-  const get = async (file, as) => (await fetch(new URL(`weights/${file}`, import.meta.url)))[as]();
-  const { sha256 } = (await get('weights.json', 'json'))[name];
-  const body = await get(`${name}.safetensors?${sha256}`, 'arrayBuffer');
+  const get = async (file, as, cache) => (await fetch(new URL(`weights/${file}`, import.meta.url), { cache }))[as]();
+  const { sha256 } = (await get('weights.json', 'json', 'no-cache'))[name];
+  const body = await get(`${name}.safetensors?${sha256}`, 'arrayBuffer', 'force-cache');
   const sum = new Uint8Array(await crypto.subtle.digest('SHA-256', body));
   if (sha256 !== Array.from(sum, b => b.toString(16).padStart(2, '0')).join(''))
     throw new Error(`another hash: ${name}`);
