@@ -48,8 +48,7 @@ export function blend(a, x, b, y) {
 }
 // ---- perfect denoisers (chapter 02): K round Gaussians, or points where std is 0
 export class Mixture {
-  // means: K rows of D numbers, flat; std and weights: one for all, or K; labels: K classes
-  constructor(sched, means, { D = 2, std = 0, weights = 1, labels = [] } = {}) {
+  constructor(sched, means, { D = 2, std = 0, weights = 1, labels = [] } = {}) {   // means: K rows of D, flat
     Object.assign(this, { sched, D, labels, means: Float64Array.from(means) });
     this.parts = range(means.length / D, k => ({ k, std: std[k] ?? std, weight: weights[k] ?? weights }));
   }

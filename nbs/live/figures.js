@@ -16,8 +16,8 @@ function box(s, [x, y, w, h], [x0, x1, y0, y1], title, xs = {}, ys = {}) {
   for (const [word, v] of Object.entries(ys)) s.g.fillText(word, x + 4, at(0, v)[1] + 4);
   return at;
 }
-const place = (s, k, of) => [k * s.w / of + 4, 24, s.w / of - 8, s.w / of - 8];
-const square = (s, k, of, title, lim = 2.6) => box(s, place(s, k, of), [-lim, lim, -lim, lim], title);
+const place = ({ side: a, columns: n }, k) => [k % n * a + 4, Math.floor(k / n) * (a + 20) + 24, a - 8, a - 8];
+const square = (s, k, title, lim = 2.6) => box(s, place(s, k), [-lim, lim, -lim, lim], title);
 function dots(g, at, xs, colour, r = 2, alpha = 1) {
   Object.assign(g, { fillStyle: colour, globalAlpha: alpha });
   const places = range(xs.length / 2, i => at(xs[2 * i], xs[2 * i + 1]));
@@ -47,9 +47,9 @@ export const FIGURES = {
     controls: { data: ['data', Object.keys(DATA), 'spiral'], t: ['time t', 1, 500, 1, 60] },
     states: (v, s) => [data((s.mix = DATA[v.data](cosine)).denoiser(), 400)],
     draw(s, { t }, [x0]) {
-      const at = square(s, 0, 1, `time ${t} of 500`), where = plane(12), { score } = s.mix.at(where, t);
+      const at = square(s, 0, `time ${t} of 500`), where = plane(12), { score } = s.mix.at(where, t);
       const { logq } = s.mix.at(plane(48), t), top = Math.max(...logq);
-      pixels(s, logq, l => [59, 139, 212, 190 * Math.exp(l - top)], place(s, 0, 1));
+      pixels(s, logq, l => [59, 139, 212, 190 * Math.exp(l - top)], place(s, 0));
       dots(s.g, at, blend(cosine.signal(t), x0, cosine.noise(t), noise(800, 5)), s.ink, 1, 0.5);
       for (let i = 0; i < where.length; i += 2) {
         const [x, y, u, v] = [where[i], where[i + 1], score[i], score[i + 1]];
@@ -62,7 +62,7 @@ export const FIGURES = {
   draw: { name: 'Your own data, and the perfect denoiser of just these points', of: 1,
     controls: { shape: ['begin with', Object.keys(SHAPES), 'a circle'], t: ['steps done', 0, 30, 1, 18] },
     touch(s, x, y, add) {
-      s.cross = [x - 4, 16 + s.w - y].map(u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.w - 8) - 1)));
+      s.cross = [x - 4, 16 + s.side - y].map(u => 2.4 * Math.max(-1, Math.min(1, 2 * u / (s.side - 8) - 1)));
       const near = s.points.some(([u, v]) => Math.hypot(u - s.cross[0], v - s.cross[1]) < 0.1);
       if (add && !near) s.points.push(s.cross);
     },
@@ -72,7 +72,7 @@ export const FIGURES = {
       return ddim(s.f, cosine, noise(500, 1), s.times = evenLogSnr(cosine, 30));
     },
     draw(s, { t }, states) {
-      const at = square(s, 0, 1, 'draw: by pointer, or by arrow keys and Enter'), x = states[t], x0 = s.f(x, s.times[t]);
+      const at = square(s, 0, 'draw: by pointer, or by arrow keys and Enter'), x = states[t], x0 = s.f(x, s.times[t]);
       for (let i = 0; i < 120; i += 2) curve(s.g, at, [[x[i], x[i + 1]], [x0[i], x0[i + 1]]], s.pens[1], 1, 0.5);
       dots(s.g, at, x, s.pens[0], 1.6);
       dots(s.g, at, s.points.flat(), s.ink, 3);
@@ -84,7 +84,7 @@ export const FIGURES = {
     states: ({ seed }, s, m) => ddim(m.denoiser(), m.sched, noise(1000, seed), trailing(m.sched, 20)),
     draw(s, { t }, states) {
       const k = Math.min(t, states.length - 1);
-      dots(s.g, square(s, 0, 1, '500 points'), states[k], s.pens[0], 1.6);
+      dots(s.g, square(s, 0, '500 points'), states[k], s.pens[0], 1.6);
       return `500 points after ${k} of 20 calls of the net`;
     } },
   digit: { name: 'Draw me a digit: noise clears into what you ask for', of: 2, weights: 'digits',
@@ -97,8 +97,8 @@ export const FIGURES = {
     draw(s, { digit, t }, states) {
       const k = Math.min(t, states.length - 1), grey = v => [...Array(3).fill(127.5 * (v + 1)), 255];
       s.g.imageSmoothingEnabled = false;
-      states[k].forEach((x, i) => pixels(s, x, grey, place(s, i, 2)));
-      ['the state', 'what the net sees in it'].forEach((title, i) => square(s, i, 2, title));
+      states[k].forEach((x, i) => pixels(s, x, grey, place(s, i)));
+      ['the state', 'what the net sees in it'].forEach((title, i) => square(s, i, title));
       return `A ${digit} after ${k} of 10 calls of the net`;
     } },
   paths: { name: 'The same noise through DDPM and through DDIM', of: 2,
@@ -114,7 +114,7 @@ export const FIGURES = {
     draw(s, { n, eta, t }, runs) {
       const k = Math.round(t / 100 * n);
       ['DDPM', `DDIM, eta = ${eta}`].forEach((title, i) => {
-        const at = square(s, i, 2, title, 3.6);
+        const at = square(s, i, title, 3.6);
         dots(s.g, at, s.data, s.muted, 1, 0.4);
         for (let j = 0; j < 24; j += 2) {
           curve(s.g, at, runs[i].slice(0, k + 1).map(x => [x[j], x[j + 1]]), s.pens[0], 1, 0.7);
@@ -135,8 +135,8 @@ export const FIGURES = {
       return Object.values(s.solve).map(solve => solve(n));
     },
     draw(s, { n, t }, runs) {
-      const at = square(s, 0, 2, 'states; grey: the exact end'), names = Object.keys(s.solve);
-      const to = box(s, place(s, 1, 2), [1.6, 5.4, -3.7, 0.3], 'error against calls',
+      const at = square(s, 0, 'states; grey: the exact end'), names = Object.keys(s.solve);
+      const to = box(s, place(s, 1), [1.6, 5.4, -3.7, 0.3], 'error against calls',
         { 4: 2, 8: 3, 16: 4, 32: 5 }, { 1: 0, 0.1: -1, 0.01: -2, 0.001: -3 });
       dots(s.g, at, s.truth, s.muted, 3.5, 0.6);
       const said = names.map((name, i) => {
@@ -150,14 +150,14 @@ export const FIGURES = {
       return `Error after ${n} calls: ${said.join(', ')}`;
     } },
   schedule: { name: 'A schedule by hand', of: 1,
-    touch: (s, x) => Math.round(Math.max(1, Math.min(1000, (x - 4) / (s.w - 8) * 1000))),
+    touch: (s, x) => Math.round(Math.max(1, Math.min(1000, (x - 4) / (s.side - 8) * 1000))),
     controls: { kind: ['beside', Object.keys(SCHEDULES), 'cosine'], first: ['log-SNR at 1', 2, 12, 0.1, 9],
       middle: ['at 500', -3, 1.9, 0.1, 0], end: ['at 1000', -18, -4, 0.1, -9], t: ['time t', 1, 1000, 1, 300] },
     states: ({ kind, first, middle, end }) => [new Schedule(range(1001, t => t < 1 ? Infinity : t < 500
       ? first + (middle - first) * (t - 1) / 499 : middle + (end - middle) * (t / 500 - 1))),
     SCHEDULES[kind]()],
     draw(s, { t, kind }, scheds) {
-      const at = box(s, place(s, 0, 1), [0, 1000, -20, 13], 'log-SNR', { 500: 500 }, { '-10': -10, 0: 0, 10: 10 });
+      const at = box(s, place(s, 0), [0, 1000, -20, 13], 'log-SNR', { 500: 500 }, { '-10': -10, 0: 0, 10: 10 });
       curve(s.g, at, [[t, -20], [t, 13]], s.pens[1], 1);
       scheds.forEach((c, k) => {
         const colour = k ? s.muted : s.pens[0];
@@ -174,7 +174,7 @@ export const FIGURES = {
       return ddim(f, cosine, noise(600, 4), evenLogSnr(cosine, 30));
     },
     draw(s, { c, w, t }, states) {
-      const at = square(s, 0, 1, 'grey: all data; colour: what was asked for', 3);
+      const at = square(s, 0, 'grey: all data; colour: what was asked for', 3);
       dots(s.g, at, s.data, s.muted, 1, 0.4);
       dots(s.g, at, states[t], s.pens[0], 1.8);
       return `300 points of class ${c} with weight ${w}, after ${t} of 30 steps`;

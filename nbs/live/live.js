@@ -44,14 +44,15 @@ function mount(host) {
   const s = {}, canvas = make('canvas', {}), bar = make('div', { className: 'live-controls' });
   const said = make('output', { className: 'live-said', ariaLive: 'polite' }), note = host.querySelector('p');
   function draw() {
-    const css = getComputedStyle(host), scale = Math.max(1, devicePixelRatio);
-    const w = Math.min(host.clientWidth - 26, figure.of === 2 ? 900 : 520), h = w / figure.of + 28;
+    const css = getComputedStyle(host), scale = Math.max(1, devicePixelRatio), room = host.clientWidth - 26;
+    const columns = room < 480 && !figure.weights ? 1 : figure.of, w = Math.min(room, 450 * columns + 70);
+    const side = s.side = w / columns, h = (side + 20) * figure.of / columns + 8;
     Object.assign(canvas, { width: w * scale, height: h * scale, style: `width: ${w}px; height: ${h}px` });
-    const g = Object.assign(canvas.getContext('2d'), { font: `13px ${css.fontFamily}` });
+    const g = s.g = Object.assign(canvas.getContext('2d'), { font: `13px ${css.fontFamily}` });
     g.scale(scale, scale);
     const [muted, rule, ...pens] = ['--book-muted', '--book-rule', '--live-1', '--live-2', '--live-3']
       .map(name => css.getPropertyValue(name));
-    const text = figure.draw(Object.assign(s, { g, w, ink: css.color, muted, rule, pens }), values, now.states);
+    const text = figure.draw(Object.assign(s, { columns, muted, rule, pens, ink: css.color }), values, now.states);
     host.classList.add('live-on');
     canvas.ariaLabel = `${figure.name}. ${text}`;
     clearTimeout(now.saying);
@@ -111,7 +112,7 @@ function mount(host) {
   canvas.onkeydown = e => {
     if (!figure.touch || !keys[e.key]) return;
     e.preventDefault();
-    s.key = (s.key ?? [s.w / 2, s.w / 2]).map((u, d) => u + keys[e.key][d]);
+    s.key = (s.key ?? [s.side / 2, s.side / 2]).map((u, d) => u + keys[e.key][d]);
     moved(...s.key, e.key === 'Enter');
   };
   Object.assign(canvas, { role: figure.touch ? 'application' : 'img', tabIndex: figure.touch ? 0 : -1 });
