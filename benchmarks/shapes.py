@@ -115,7 +115,8 @@ def main():
                           f'{args.threads} thread{"s" * (args.threads > 1)}',
                           versions={k: importlib.metadata.version(k)
                                     for k in ('torch', 'lightning', 'pillow')}),
-               pictures=n, side=args.side, seed=args.seed, steps=steps_of(run), cpu_seconds=seconds,
+               pictures=n, side=args.side, seed=args.seed, steps=steps_of(run),
+               cpu_seconds=seconds,
                judge=card['metrics'], scores=scores)
     args.out.write_text(json.dumps(out, indent=1) + '\n')
     print(json.dumps({k: v['accuracy'] for k, v in scores.items()}), seconds)
