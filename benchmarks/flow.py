@@ -1,5 +1,5 @@
-"""One law, and straight lines: every churn on an exact density, three paths for one net,
-couplings, reflow, and what a coupling does to labels.
+"""One law, and straight lines: every churn on an exact density, three paths for one
+net, couplings, reflow, and what a coupling does to labels.
 
     python benchmarks/flow.py
         all parts but the last, about ten minutes of one core, into benchmarks/flow.json
@@ -9,7 +9,7 @@ couplings, reflow, and what a coupling does to labels.
         half a minute, to see that it runs
 
 churn     the exact denoiser of four clusters: squared excess of eight seeds
-paths     one net on the paths vp, flow and ve, equal steps, each in the way of its papers
+paths     one net on the paths vp, flow and ve, equal steps, each as its papers have it
 velocity  a flow's velocities beside the closed form, on a training of its own
 straight  independent pairs, pairs by optimal transport in a batch, reflow: curvature,
           and squared excess with 1, 2 and 50 calls
@@ -17,9 +17,9 @@ labels    four labelled clusters: pairs by optimal transport in a batch, within 
           or across classes, and samples of each class
 sibling   config swissroll_flow: squared excess beside that of the shipped weights
 
-A squared excess is the mean of squared sliced W2 distances to fresh data, less the mean
-of those between real sets; its error comes from the spread of both. Nothing is chosen by
-these numbers.
+A squared excess is the mean of squared sliced W2 distances to fresh data, less the
+mean of those between real sets; its error comes from the spread of both. Nothing is
+chosen by these numbers.
 """
 import argparse, importlib.metadata, json, math, platform, subprocess, sys
 from pathlib import Path
@@ -59,7 +59,8 @@ def squared_excess(made, real, seeds):
     found = [squared(made(k), real(500 + k)) for k in range(seeds)]
     d, f = torch.tensor(found), torch.tensor(floor)
     error = ((d.var() + f.var()) / seeds).sqrt()
-    return dict(excess2=round((d.mean() - f.mean()).item(), 6), error=round(error.item(), 6))
+    excess2 = (d.mean() - f.mean()).item()
+    return dict(excess2=round(excess2, 6), error=round(error.item(), 6))
 
 def said(row):
     print(json.dumps(row), flush=True)
@@ -74,7 +75,8 @@ def churn(args):
     rows = []
     for value in (0., 0.5, 1., 2.):
         def made(seed):
-            return last(sde(f, sched, noises(n, seed), n=100, noise=seed, churn=value)).float()
+            z = noises(n, seed)
+            return last(sde(f, sched, z, n=100, noise=seed, churn=value)).float()
         rows.append(said(dict(churn=value, **squared_excess(made, real, 8))))
     return dict(n=n, seeds=8, steps=100, rows=rows)
 
@@ -114,7 +116,7 @@ def by_transport(data):
 # -- one net on three paths ------------------------------------------------------------
 
 def paths(args):
-    steps, seeds, n = (60, 2, 300) if args.tiny else (2000, 4, 10_000)
+    steps, seeds, n = (60, 2, 300) if args.tiny else (2000, 4, 5000)
     rows = []
     for name in ('vp', 'flow', 've'):
         for seed in range(seeds):
@@ -140,7 +142,8 @@ def paths(args):
 def velocity(args):
     steps, n = (60, 300) if args.tiny else (4000, 20_000)
     sched, seed = flow_schedule(500), 100
-    net = train(small_net(seed), sched, 'flow', independent(roll(100_000, 177)), steps, seed)
+    pairs = independent(roll(100_000, 177))
+    net = train(small_net(seed), sched, 'flow', pairs, steps, seed)
     exact = oracle_net(swissroll_oracle(sched, std=swissroll_units.std), 'flow')
     rows, off, size = [], 0., 0.
     for k, t in enumerate(range(25, 501, 25)):
@@ -152,7 +155,8 @@ def velocity(args):
         want = want.square().mean().item()
         off, size = off + wrong, size + want
         rows.append(said(dict(u=t / 500, rms=round((wrong / want) ** 0.5, 4))))
-    return dict(n=n, steps=steps, batch=256, rms=round((off / size) ** 0.5, 4), rows=rows)
+    rms = round((off / size) ** 0.5, 4)
+    return dict(n=n, steps=steps, batch=256, rms=rms, rows=rows)
 
 # -- couplings and reflow --------------------------------------------------------------
 
@@ -167,7 +171,7 @@ def measured(net, sched, n, what, seed):
     return said(row)
 
 def straight(args):
-    steps, seeds, n = (60, 1, 300) if args.tiny else (2000, 3, 5000)
+    steps, seeds, n = (60, 1, 300) if args.tiny else (1500, 3, 5000)
     sched, rows = flow_schedule(500), []
     for seed in range(seeds):
         data = roll(100_000, 277 + seed)
@@ -200,7 +204,8 @@ def labels(args):
             if how == 'within a class': eps = coupled(x0, eps, c)
             return x0, eps, c
         for how in ('independent', 'across classes', 'within a class'):
-            net = train(small_net(seed, 4), sched, 'flow', lambda B: pairs(B, how), steps, seed)
+            net = train(small_net(seed, 4), sched, 'flow', lambda B: pairs(B, how),
+                        steps, seed)
             f = denoiser(net, sched, pred='flow', c=0)
             def made(k):
                 return last(dpmpp_2m(f, sched, noises(n, k), n=40, times='trailing'))

@@ -44,7 +44,7 @@ def growth(sched: Schedule, t: float | Tensor) -> Tensor:
     return torch.autograd.functional.jvp(log_signal, log_snr, along)[1]
 
 def divergence(field: Tensor, x: Tensor) -> Tensor:
-    """$\\nabla \\cdot \\mathrm{field}$ by automatic differentiation: a pass for each number
+    """The divergence of a field by automatic differentiation: a pass for each number
 
     Arguments:
         field: a value for each number of x, shape (B, *), made from x
@@ -139,7 +139,8 @@ def sde(
     """The reverse SDE of any churn, second order, one call a step
 
     DDIM and DDPM are churn 0 and 1 with one point, DPM-Solver++ 2M and its SDE version
-    with two; in general as in Xue et al. 2023, with constant churn.
+    with two; in general SA-Solver's law, Xue et al. 2023, with a
+    constant dial.
 
     Arguments:
         f: denoiser f(xt, t) -> x0_hat
@@ -233,7 +234,7 @@ def score_from(sched: Schedule, xt: Tensor, x0: Tensor, t: float | Tensor) -> Te
     return like(signal / noise ** 2, xt) * x0 - like(noise ** -2, xt) * xt
 
 def hyvarinen(field: Callable, x: Tensor) -> Tensor:
-    """The loss of score matching without noise, Hyvärinen 2005, eq. (4)
+    """The loss of score matching without noise, Hyvärinen 2005, theorem 1
 
     Arguments:
         field: field(x) -> (B, *), differentiable

@@ -13,8 +13,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from .checks import in_range
-from .ddim import ddim
-from .flow import flow_schedule
 from .model import Model, load
 from .multistep import unipc2
 from .recipes import recorded
@@ -103,12 +101,12 @@ def curvature(f, sched: Schedule, eps: Tensor, n: int = 100) -> float:
         f: denoiser f(xt, t) -> x0_hat
         sched: T steps on the path flow
         eps: noise to start from, shape (B, *)
-        n: steps of Euler's method, even in u
+        n: steps of UniPC-2, even in u
     """
     need_flow(sched, 'curvature')
     in_range('n', n, 2, whole=True)
     times = torch.linspace(sched.T, 0, n + 1, dtype=torch.float64).tolist()
-    states = torch.stack(list(ddim(f, sched, eps, times=times))).flatten(2)
+    states = torch.stack(list(unipc2(f, sched, eps, times=times))).flatten(2)
     whole = states[0] - states[-1]
     off = (states[:-1] - states[1:]) * n - whole
     return (off.square().sum(2).mean() / whole.square().sum(1).mean()).item()
@@ -157,7 +155,7 @@ class Coupled(Simple):
 # %% ../nbs/15b_straight.ipynb #straight-reflow
 @recorded
 class Reflow(Simple):
-    "The simple loss on pairs that a trained model makes, Liu et al. 2023: straight paths"
+    "The simple loss on pairs that a trained model makes, Liu et al. 2023"
     def __init__(self, teacher: str | Model, n: int = 20, loss: str = 'mse'):
         """
         Arguments:
