@@ -25,7 +25,7 @@ TOPICS = {}  # name -> generator function of entries
 
 # Values other than the default. An option that is missing here stops the recording.
 SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', first=1, mean='eps', rtol=1e-5,
-                       atol=1e-5, method='DOP853')
+                       atol=1e-5, method='DOP853', churn=2., points=1, corrections=2)
 GRID_OPTIONS = dict(lo=-4., hi=3., rho=5., small=0.3, large=1.5)
 SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, offset=0.02, beta_max=0.9, start=-2.,
                         end=2.5, tau=0.8)
