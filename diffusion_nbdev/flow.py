@@ -9,6 +9,7 @@ __all__ = ['END', 'growth', 'divergence', 'fokker_planck', 'kept_share', 'partly
 # %% ../nbs/15_flow.ipynb #flow-imports
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ def growth(sched: Schedule, t: float | Tensor) -> Tensor:
 
     # lambda is half of log-SNR
     along = 2 * torch.ones_like(log_snr)
-    return torch.autograd.functional.jvp(log_signal, log_snr, along)[1]
+    rate = torch.autograd.functional.jvp(log_signal, log_snr, along)[1]
+    return cast(Tensor, rate)
 
 def divergence(field: Tensor, x: Tensor) -> Tensor:
     """The divergence of a field by automatic differentiation: a pass for each number
