@@ -56,7 +56,8 @@ def squared(x, y): return sliced_w2(x, y, n_proj=64) ** 2
 def excess_of(made, real, seeds):
     "Excess of made(seed) over real(seed), and its standard error"
     floor = [squared(real(1000 + 2 * k), real(1001 + 2 * k)) for k in range(seeds)]
-    value, error = excess([squared(made(k), real(500 + k)) for k in range(seeds)], floor)
+    found = [squared(made(k), real(500 + k)) for k in range(seeds)]
+    value, error = excess(found, floor)
     return dict(excess=round(value, 6), error=round(error, 6))
 
 def said(row):
@@ -116,8 +117,8 @@ def by_transport(data):
 def paths(args):
     steps, seeds, n = (60, 2, 300) if args.tiny else (2000, 4, 5000)
     rows = []
-    for name, times in (('vp', 'uniform'), ('flow', 'uniform'), ('flow', 'logit_normal'),
-                        ('ve', 'uniform')):
+    kinds = [(name, 'uniform') for name in ('vp', 'flow', 've')]
+    for name, times in (*kinds, ('flow', 'logit_normal')):
         for seed in range(seeds):
             data, net = roll(100_000, 77 + seed), small_net(seed)
             if name == 'vp':
@@ -134,7 +135,8 @@ def paths(args):
                 z = sched.noise(sched.T).item() * noises(n, k)
                 return last(dpmpp_2m(f, sched, z, n=40, times='logsnr'))
             found = excess_of(made, lambda k: roll(n, k), 4)
-            rows.append(said(dict(path=name, pred=pred, times=times, seed=seed, **found)))
+            what = dict(path=name, pred=pred, times=times, seed=seed)
+            rows.append(said(dict(**what, **found)))
     return dict(n=n, steps=steps, batch=256, calls=40, rows=rows)
 
 # -- velocities beside the closed form -------------------------------------------------
