@@ -2,9 +2,9 @@
 net, couplings, reflow, and what a coupling does to labels.
 
     python benchmarks/flow.py
-        all parts but the last, about ten minutes of one core, into benchmarks/flow.json
-    python benchmarks/flow.py --parts sibling --run FILE
-        a training of the config swissroll_flow beside the shipped `swissroll`
+        all parts, about ten minutes of one core, into benchmarks/flow.json
+    python benchmarks/flow.py --parts sibling --epochs 200
+        two trainings as long as the configs have them
     python benchmarks/flow.py --tiny --out FILE
         half a minute, to see that it runs
 
@@ -15,13 +15,13 @@ straight  independent pairs, pairs by optimal transport in a batch, reflow: curv
           and excess with 1, 2 and 50 calls
 labels    four labelled clusters: pairs by optimal transport in a batch, within a class
           or across classes, and samples of each class
-sibling   config swissroll_flow: excess beside that of the shipped weights
+sibling   the configs swissroll and swissroll_flow, trained alike: excess of both
 
 An excess is the mean of squared sliced W2 distances to fresh data, less the mean of
 those between real sets; its error comes from the spread of both. Nothing is chosen by
 these numbers.
 """
-import argparse, importlib.metadata, json, math, platform, subprocess, sys
+import argparse, importlib.metadata, json, os, platform, subprocess, sys
 from pathlib import Path
 
 import torch
@@ -67,7 +67,7 @@ def said(row):
 # -- every churn on an exact density ---------------------------------------------------
 
 def churn(args):
-    sched, n = linear_schedule(1000), 300 if args.tiny else 5000
+    sched, n = linear_schedule(1000), 300 if args.tiny else 2000
     ring = ring_mixture(sched)
     f, real = small_mixture(ring), lambda seed: ring.sample(n, seed)[0]
     rows = []
@@ -115,7 +115,7 @@ def by_transport(data):
 # -- one net on three paths ------------------------------------------------------------
 
 def paths(args):
-    steps, seeds, n = (60, 2, 300) if args.tiny else (2000, 4, 5000)
+    steps, seeds, n = (60, 2, 300) if args.tiny else (1500, 3, 5000)
     rows = []
     kinds = [(name, 'uniform') for name in ('vp', 'flow', 've')]
     for name, times in (*kinds, ('flow', 'logit_normal')):
@@ -194,7 +194,7 @@ def straight(args):
 # -- what a coupling does to labels ----------------------------------------------------
 
 def labels(args):
-    steps, seeds, n = (60, 1, 300) if args.tiny else (1500, 2, 5000)
+    steps, seeds, n = (60, 1, 300) if args.tiny else (1000, 1, 5000)
     sched, rows = flow_schedule(500), []
     ring = ring_mixture(sched)
     for seed in range(seeds):
@@ -215,20 +215,31 @@ def labels(args):
             rows.append(said(dict(pairs=how, seed=seed, **found)))
     return dict(n=n, steps=steps, batch=256, rows=rows)
 
-# -- the sibling of the shipped Swiss roll ---------------------------------------------
+# -- two configs -----------------------------------------------------------------------
+
+def trained(name, epochs, args):
+    "A model of a packaged config, trained by the command line"
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        few = ['--data.n_train', '2000'] if args.tiny else []
+        command = [sys.executable, '-m', 'diffusion_nbdev', 'fit', '--config', name,
+                   '--trainer.max_epochs', str(epochs), '--pictures', '0', *few]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True,
+                       env={**os.environ, 'PYTHONPATH': str(ROOT)})
+        weights, = Path(folder).rglob('model.safetensors')
+        return load(str(weights))
 
 def sibling(args):
-    n, seeds = (300, 2) if args.tiny else (20_000, 8)
-    models = {'swissroll': load('swissroll')}
-    if args.run: models['swissroll_flow'] = load(args.run)
+    n, seeds, epochs = (300, 2, 1) if args.tiny else (10_000, 4, args.epochs)
     rows = []
-    for name, model in models.items():
-        for sampler, calls in (('ddim', 50), ('dpmpp_2m', 20), ('dpmpp_2m', 50)):
+    for name in ('swissroll', 'swissroll_flow'):
+        model = trained(name, epochs, args)
+        for sampler, calls in (('ddim', 50), ('dpmpp_2m', 20)):
             def made(k):
                 return model.generate(sampler, n=calls, num=n, seed=k)
             found = excess_of(made, swissroll, seeds)
-            rows.append(said(dict(model=name, sampler=sampler, calls=calls, **found)))
-    return dict(n=n, seeds=seeds, rows=rows)
+            rows.append(said(dict(config=name, sampler=sampler, calls=calls, **found)))
+    return dict(n=n, seeds=seeds, epochs=epochs, rows=rows)
 
 PARTS = dict(churn=churn, paths=paths, velocity=velocity, straight=straight,
              labels=labels, sibling=sibling)
@@ -238,7 +249,7 @@ def keep(args, part, result):
     commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True,
                             text=True).stdout.strip()
     command = ['python', 'benchmarks/flow.py', '--parts', part,
-               *(['--run', 'FILE'] if part == 'sibling' else []),
+               *(['--epochs', str(args.epochs)] if part == 'sibling' else []),
                *(['--tiny'] if args.tiny else [])]
     about = dict(command=' '.join(command), commit=commit,
                  machine=f'{platform.machine()}, 1 thread',
@@ -253,8 +264,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'flow.json')
-    p.add_argument('--parts', nargs='+', choices=PARTS, default=[*PARTS][:-1])
-    p.add_argument('--run', help='sibling: weights of a training of swissroll_flow')
+    p.add_argument('--parts', nargs='+', choices=PARTS, default=[*PARTS])
+    p.add_argument('--epochs', type=int, default=40,
+                   help='sibling: length of a training; the configs have 200')
     p.add_argument('--tiny', action='store_true', help='a little of everything')
     args = p.parse_args()
     torch.set_num_threads(1)
