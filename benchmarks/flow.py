@@ -115,7 +115,7 @@ def by_transport(data):
 # -- one net on three paths ------------------------------------------------------------
 
 def paths(args):
-    steps, seeds, n = (60, 2, 300) if args.tiny else (1500, 3, 5000)
+    steps, seeds, n = (60, 2, 300) if args.tiny else (400, 4, 5000)
     rows = []
     kinds = [(name, 'uniform') for name in ('vp', 'flow', 've')]
     for name, times in (*kinds, ('flow', 'logit_normal')):
@@ -265,7 +265,7 @@ def main():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'flow.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=[*PARTS])
-    p.add_argument('--epochs', type=int, default=40,
+    p.add_argument('--epochs', type=int, default=20,
                    help='sibling: length of a training; the configs have 200')
     p.add_argument('--tiny', action='store_true', help='a little of everything')
     args = p.parse_args()
