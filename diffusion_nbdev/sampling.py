@@ -400,7 +400,8 @@ def sampler(
 
 # %% ../nbs/83_sampling.ipynb #enter-all
 # chapters of the package that enter samplers or grids
-CHAPTERS = 'ddpm', 'ddim', 'grids', 'samplers', 'multistep', 'stochastic', 'ode'
+CHAPTERS = (
+    'ddpm', 'ddim', 'grids', 'samplers', 'multistep', 'stochastic', 'ode', 'flow')
 
 def enter_all():
     "Import the chapters that fill SAMPLERS and GRIDS"

@@ -25,7 +25,7 @@ TOPICS = {}  # name -> generator function of entries
 
 # Values other than the default. An option that is missing here stops the recording.
 SAMPLER_OPTIONS = dict(var=0.5, eta=0.7, ahead='half', first=1, mean='eps', rtol=1e-5,
-                       atol=1e-5, method='DOP853')
+                       atol=1e-5, method='DOP853', churn=2., points=1, corrections=2)
 GRID_OPTIONS = dict(lo=-4., hi=3., rho=5., small=0.3, large=1.5)
 SCHEDULE_OPTIONS = dict(beta_1=3e-4, beta_T=0.015, offset=0.02, beta_max=0.9, start=-2.,
                         end=2.5, tau=0.8)
@@ -546,7 +546,7 @@ def measures():
     shares = [find('precision_recall')(*features, k=k) for k in (1, 3, 5)]
     yield 'precision_recall', shares
     yield 'radii', find('radii')(features[0])
-    yield 'excess', [find('excess')(3., 2.), find('excess')(1., 2.)]
+    yield 'excess', [*find('excess')([9., 4.], [4., 1., 2.])]
 
     def real(n, seed):
         return draw(n, 2, seed=seed)
@@ -560,6 +560,8 @@ def measures():
     yield 'floor_of', [floor.draws, floor.value, floor.std]
     pictures = (0.3 * draw(12, 1, 28, 28, seed=4) + 0.4).clamp(0, 1)
     yield 'score_images', find('score_images')(pictures, torch.arange(12) % 10)
+    both, c = [pictures, 1 - pictures], torch.arange(12) % 10
+    yield 'score_images, two sets', find('score_images')(both, c)
     net = find('load_extractor')().net
     yield 'digit_features', find('digit_features')(net, pictures[:3])
     yield 'image_grid', find('image_grid')(2 * pictures[:6] - 1, 3)
