@@ -351,7 +351,8 @@ def add_against(p: Parser):
                    help='the column of labels in --data (default: as in training)')
     p.add_argument('--judge', metavar='FILE',
                    help='for pictures: a classifier of their classes, as '
-                        'diffusion judge trains it')
+                        'diffusion judge trains it; of MNIST tuning_judge chooses, '
+                        'and reporting_judge (the default) reports')
 
 # %% ../../nbs/91b_options.ipynb #options-evaluate
 def add_evaluate(p: Parser, own: dict[str, Callable]):
