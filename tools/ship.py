@@ -7,7 +7,11 @@ that says all of it.
         judge and write a training that is already done; one FOLDER for each of its
         stages, or weights that have some of them behind them
     python tools/ship.py mnist_cond --data DIR
-        the same for digits; MNIST is in DIR, or goes there
+        the same for digits, without scores; MNIST is in DIR, or goes there
+    python benchmarks/mnist.py --parts choice report
+    python tools/ship.py mnist_cond --scores
+        choose samplers for digits by one judge, report by the other, and put the
+        report into the card
     python tools/ship.py tuning_judge --data DIR
     python tools/ship.py reporting_judge --data DIR
         train the classifier by which digits are chosen, or the one that reports
@@ -21,16 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20),
-        dict(sampler='dpmpp_2m_sde', n=50)]
-MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25),
-        dict(sampler='dpmpp_2m_sde', n=20, w=0.5),
-        dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
-# name -> what is drawn
-JUDGED = dict(
-    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
-    mnist_weak=FREE[:1], mnist_uncond=FREE, mnist_cond=[*FREE, *MILD],
-)
+# what is drawn of the Swiss roll; of digits benchmarks/mnist.py has it
+JUDGED = [('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)]
 # a second training that starts from the weights of the first
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22']
 # a third and short one, with guidance trained in
@@ -63,35 +59,27 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         print(out[-1], flush=True)
     return out
 
-def judge_images(model, runs, num=2000):
-    """Scores beside those of real digits, for each way of drawing; class shares once
-    more from 10,000."""
-    import torch
-    from diffusion_nbdev.devices import bfloat16_pays
-    from diffusion_nbdev.judge import score_images
-    from diffusion_nbdev.model import load
-    # as `diffusion sample` takes it
-    arithmetic = 'bf16' if bfloat16_pays() else '32'
-    fast = torch.autocast('cpu', torch.bfloat16, enabled=arithmetic == 'bf16')
-    c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
-    for run in runs:
-        guide = load(run['guide']) if 'guide' in run else None
-        with fast: x = model.generate(num=num, c=c, seed=1, **{**run, 'guide': guide})
-        score = score_images(x.clamp(0, 1), c)
-        run = {**dict(w=0.), **run, 'steps': run['n'], 'arithmetic': arithmetic}
-        del run['n'], score['class_shares']
-        out.append({**run, 'calls': model.calls,
-                    **{k: round(v, 5) if isinstance(v, float) else v
-                       for k, v in score.items()}})
-        print(out[-1], flush=True)
-    if c is None and len(runs) > 1:
-        with fast: x = model.generate('dpmpp_2m_sde', n=50, num=10_000, seed=2)
-        score = score_images(x.clamp(0, 1))
-        kept = {k: round(v, 5) for k, v in score.items() if isinstance(v, float)}
-        out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic,
-                        calls=50, **kept, n=10_000))
-        print(out[-1], flush=True)
-    return out
+def stored_scores(name, card):
+    """What benchmarks/mnist.py has found of these weights: samplers that the tuning
+    judge has chosen, before the reporting one"""
+    stored = json.loads((ROOT/'benchmarks'/'mnist.json').read_text())['report']
+    if stored['weights'].get(name) != card['sha256'][:12]:
+        raise SystemExit(f'benchmarks/mnist.json: is of other weights than {name}: '
+                         'python benchmarks/mnist.py --parts choice report')
+    return [{k: v for k, v in row.items() if k != 'weights'}
+            for row in stored['summary'] if row['weights'] == name]
+
+def scores_to_card(name):
+    "Write the card of shipped weights again, with the scores that are stored"
+    from diffusion_nbdev.files import (
+        WEIGHTS, read_weights, whole_file, write_safetensors)
+    path = WEIGHTS/f'{name}.safetensors'
+    tensors, card = read_weights(path)
+    card['metrics'] = stored_scores(name, card)
+    card = write_safetensors(path, tensors, card)
+    with whole_file(path.with_suffix('.json')) as beside:
+        beside.write_text(json.dumps(card, indent=1) + '\n')
+    return path
 
 def commands(name):
     "One for each stage; a later one starts from the run of the one before"
@@ -189,7 +177,7 @@ JUDGES = dict(
 def judge_net(name):
     from diffusion_nbdev.classifier import PictureNet
     from diffusion_nbdev.judge import DigitNet
-    return DigitNet() if name == 'tuning_judge' else PictureNet([1, 28, 28], 10, 48)
+    return DigitNet() if name == 'tuning_judge' else PictureNet([1, 28, 28], 10)
 
 def judge_parts(name, data):
     """Images and labels that a judge learns from, compares with, and has for floors;
@@ -269,12 +257,15 @@ def trained_judge(name, data):
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('name', choices=[*JUDGED, *JUDGES])
+    p.add_argument('name', choices=[*STAGES, *JUDGES])
     p.add_argument('--run', nargs='+',
                    help='folders of a finished training, one for each stage')
     p.add_argument('--data',
                    help='folder of data sets; without it, as `diffusion fit` has it')
+    p.add_argument('--scores', action='store_true',
+                   help='of digits: only put the stored scores into the card')
     args = p.parse_args()
+    if args.scores: return print(scores_to_card(args.name))
     if args.name in JUDGES: return print(trained_judge(args.name, args.data))
     from diffusion_nbdev import model
     from diffusion_nbdev.files import WEIGHTS, whole_file
@@ -290,8 +281,7 @@ def main():
     # as it will be read
     if half: m.net.half().float()
     from diffusion_nbdev.swissroll import swissroll
-    scores = (judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll'
-              else judge_images(m, JUDGED[args.name]))
+    scores = [] if half else judge_points(m, swissroll, JUDGED)
     path = m.save(WEIGHTS/f'{args.name}.safetensors', half=half,
                   training=training_facts(models, args.name, args.data), metrics=scores)
     with whole_file(path.with_suffix('.json')) as beside:
