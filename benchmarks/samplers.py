@@ -11,7 +11,9 @@ the chapter 12f_choosing draws what this writes.
         a minute, to see that it runs; give it another --out
 
 exact     excess over the floor and class shares, n samples: 20 calls for solvers of
-          order two and more, 100 for the others
+          order two and more, 100 for the others. An excess is that of the squared
+          distance of one set of samples, and may be negative; `floor_se` is the error
+          that the floor alone leaves in it
 grids     50 calls on every grid: for every schedule and data set the sliced W2 to the
           exact flow of 5,000 noises, which has no floor; then, where that is worst for
           a solver and a grid, the excess over the floor, n samples
@@ -27,7 +29,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from diffusion_nbdev.metrics import excess, floor_of, sliced_w2
+from diffusion_nbdev.metrics import excess, floor_of, sliced_w2, spread
 from diffusion_nbdev.noise import SeededNoise
 from diffusion_nbdev.oracles import ring_mixture, swissroll_oracle
 from diffusion_nbdev.sampling import GRIDS, SAMPLERS, enter_all, last
@@ -77,6 +79,16 @@ def against(x, mix, n):
     return math.sqrt(sum(sliced_w2(x, mix.sample(n, 1000 + i)[0], n_proj=PROJ) ** 2
                          for i in range(2)) / 2)
 
+def above(value, floor):
+    "The squared distance less the mean of the floor's squares"
+    return excess([value ** 2], floor.squares).value
+
+def of_floors(floors):
+    "Root mean squares, and the standard error of the mean squares"
+    return dict(floor={k: f.value for k, f in floors.items()},
+                floor_se={k: spread(f.squares) / math.sqrt(len(f.draws))
+                          for k, f in floors.items()})
+
 def exact(n, quick):
     rows = []
     for k, (schedule, make) in enumerate(SCHEDULES.items()):
@@ -100,14 +112,14 @@ def exact(n, quick):
                 value = against(x, mix, n)
                 row = dict(data=data, schedule=schedule, sampler=label,
                            steps=len(run.times) - 1, calls=run.calls, value=value,
-                           excess=excess(value, floors[data]))
+                           excess=above(value, floors[data]))
                 if data == 'mixture':
                     own = torch.cdist(x.double(), mix.means).argmin(1)
                     row['share_off'] = (torch.bincount(own, minlength=4) / n
                                         - mix.weights).abs().max().item()
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    return dict(n=n, floor={k: f.value for k, f in floors.items()}, rows=rows)
+    return dict(n=n, **of_floors(floors), rows=rows)
 
 def exact_flow(f, sched, z):
     """The end of the exact flow from noises z: UniPC-2 with 400 steps to lambda = 7,
@@ -146,10 +158,9 @@ def grids(n, quick):
                                        n=steps_for(row['sampler'], 50))
         value = against(last(run), mix, n)
         rows.append(dict(row, calls=run.calls, value=value,
-                         excess=excess(value, floors[row['data']])))
+                         excess=above(value, floors[row['data']])))
         print(json.dumps(rows[-1]), flush=True)
-    return dict(n=n, n_paired=few, floor={k: f.value for k, f in floors.items()},
-                paired=paired, rows=rows)
+    return dict(n=n, n_paired=few, **of_floors(floors), paired=paired, rows=rows)
 
 def net(n, quick):
     from diffusion_nbdev.model import load
@@ -166,7 +177,7 @@ def net(n, quick):
         value = math.sqrt(sum(sliced_w2(x, swissroll(n, 5000 + 10 * seed + i),
                                         n_proj=256) ** 2 for i in range(2)) / 2)
         rows.append(dict(sampler=name, grid=options.get('times'), calls=model.calls,
-                         seed=seed, value=value, excess=excess(value, floor)))
+                         seed=seed, value=value, excess=above(value, floor)))
         print(json.dumps(rows[-1]), flush=True)
     # that is ddpm
     for name in [k for k in (*PLAIN, *SLOW)
@@ -177,7 +188,8 @@ def net(n, quick):
         for name, grid in (('unipc2', 'angle'), ('dpmpp_2m', 'balanced')):
             for calls in (6, 10, 20):
                 for seed in (1, 2, 3): one(name, calls, seed, times=grid)
-    return dict(n=n, floor=floor.value, card=model.card.get('sha256'), rows=rows)
+    found = {k: v['net'] for k, v in of_floors(dict(net=floor)).items()}
+    return dict(n=n, **found, card=model.card.get('sha256'), rows=rows)
 
 def overhead(n, quick):
     from diffusion_nbdev.guidance import denoiser

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['JUDGES', 'KEPT', 'digit_layer', 'DigitNet', 'image_shape', 'digit_features', 'gauss_frechet', 'frechet',
            'sum_of_kernels', 'mean_kernel', 'kid', 'radii', 'precision_recall', 'separate_sets', 'class_distance',
-           'Extractor', 'from_tensors', 'load_extractor', 'beside_real', 'score_images']
+           'Extractor', 'from_tensors', 'load_extractor', 'beside_real', 'image_sets', 'score_images']
 
 # %% ../nbs/06b_judge.ipynb #06b-judge-imports
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .checks import in_range
 from .files import CARD, WEIGHTS, read_safetensors
-from .metrics import spread
+from .metrics import excess, spread
 from .recipes import build, recorded
 from .sets import block_rows, check_digits, digit_labels, point_sets
 
@@ -297,7 +297,8 @@ class Extractor:
         """What n real images score, as a list for each metric
 
         One value for each of up to 8 sets of n held-out images, chosen by the seed.
-        ValueError if there are fewer held-out images than n."""
+        No two sets share an image, and all are compared with the one reference, as
+        generated sets are. ValueError if there are fewer held-out images than n."""
         if (n, seed) not in self.floors:
             draws = [self.measure(f) for f in separate_sets(self.held_out, n, seed)]
             self.floors[n, seed] = {m: [d[m] for d in draws] for m in draws[0]}
@@ -341,48 +342,78 @@ def load_extractor(path: str | Path = JUDGES['reporting']) -> Extractor:
 
 # %% ../nbs/06b_judge.ipynb #f55ca503
 def beside_real(
-    found: Mapping[str, float], real: Mapping[str, list[float]],
+    found: Sequence[Mapping[str, float]], real: Mapping[str, list[float]],
 ) -> dict[str, float | None]:
-    """Each metric with the mean and the spread of what real images score
+    """Each metric, averaged over sets, beside the mean and the spread of real ones
 
     Arguments:
-        found: metric -> its value, of generated images
-        real: metric -> values of real ones
+        found: metric -> its value, for each generated set
+        real: metric -> values of real sets
     """
     out:dict[str, float|None] = {}
-    for m, value in found.items():
+    for m, floor in real.items():
+        values = [one[m] for one in found]
         what = 'real' if m in ('precision', 'recall') else 'floor'
-        mean = sum(real[m]) / len(real[m])
-        out |= {m: value, f'{m}_{what}': mean, f'{m}_{what}_std': spread(real[m])}
-        if m == 'frechet':
-            out['frechet_ratio'] = value / mean
+        for key, draws in ((m, values), (f'{m}_{what}', floor)):
+            out |= {key: sum(draws) / len(draws), f'{key}_std': spread(draws)}
+        if m in ('frechet', 'kid'):
+            out[f'{m}_excess'], out[f'{m}_excess_se'] = excess(values, floor)
     return out
+
+# %% ../nbs/06b_judge.ipynb #06b-sets
+def image_sets(
+    x: Tensor | Sequence[Tensor],
+    c: int | Tensor | Sequence[int] | Sequence[Tensor] | None, ex: Extractor,
+) -> tuple[list[Tensor], Tensor | None]:
+    """Sets of images and their labels, or a ValueError that says what is wrong with them
+
+    Arguments:
+        x: one set or several, in [0, 1]
+        c: labels, see `score_images`
+    Returns: sets of one size; labels of all, in order
+    """
+    given = [x] if isinstance(x, Tensor) else [*x]
+    in_range('number of sets', len(given), 1)
+    sets = [check_digits(one, image_shape(ex.net)) for one in given]
+    sizes = sorted({len(one) for one in sets})
+    if len(sizes) != 1:
+        raise ValueError(f'sets of {sizes} images: must be sets of one size, '
+                         'since a distance depends on it')
+    n = int(in_range('number of images', sizes[0], 10))
+    if c is None: return sets, None
+    parts = [torch.as_tensor(k) for k in c] if isinstance(c, Sequence) else [c]
+    c = torch.cat([torch.atleast_1d(torch.as_tensor(k)) for k in parts])
+    many = len(c) == n * len(sets) > n
+    c = digit_labels(c, n * len(sets) if many else n, len(ex.counts))
+    return sets, c if many else c.repeat(len(sets))
 
 # %% ../nbs/06b_judge.ipynb #06b-score
 def score_images(
-    x: Tensor, c: int | Tensor | list[int] | None = None,
+    x: Tensor | Sequence[Tensor],
+    c: int | Tensor | Sequence[int] | Sequence[Tensor] | None = None,
     extractor: Extractor | None = None, seed: int = 0,
 ) -> dict:
     """Generated against real test images, each metric beside what real images score
 
+    Of several sets (`images.split(2000)`) means are given, and the excess of the
+    squared distances over the floor has a standard error: see `excess`.
+
     Arguments:
-        x: generated, in [0, 1], shape (n, 1, 28, 28)
-        c: classes asked for, or one for all; or none
+        x: generated, in [0, 1], (n, 1, 28, 28); sets of them
+        c: classes asked for: one for
         extractor: None: the one that reports
         seed: chooses the real images of the floor
     Returns: plain numbers, ready for JSON
     """
     ex = load_extractor() if extractor is None else extractor
-    n_classes, x = len(ex.counts), check_digits(x, image_shape(ex.net))
-    n = int(in_range('number of images', len(x), 10))
-    if c is not None:
-        c = digit_labels(c, n, n_classes)
-    real, f = ex.floor(n, seed), digit_features(ex.net, x)
+    sets, c = image_sets(x, c, ex)
+    n, features = len(sets[0]), [digit_features(ex.net, one) for one in sets]
+    real, f = ex.floor(n, seed), torch.cat(features)
     name, draws = ex.card.get('sha256', '')[:12], len(real['frechet'])
-    out:dict = dict(n=n, extractor=name, seed=seed, draws=draws)
-    out |= beside_real(ex.measure(f), real)
-    counts = torch.bincount(ex.classes(f), minlength=n_classes)
-    out['class_shares'] = (counts.double() / n).tolist()
+    out:dict = dict(n=n, sets=len(sets), extractor=name, seed=seed, draws=draws)
+    out |= beside_real([ex.measure(one) for one in features], real)
+    counts = torch.bincount(ex.classes(f), minlength=len(ex.counts))
+    out['class_shares'] = (counts.double() / len(f)).tolist()
     if c is not None:
         out['accuracy'] = ex.accuracy(f, c)
         out['accuracy_real'] = ex.accuracy(ex.test, ex.test_labels)

@@ -546,7 +546,7 @@ def measures():
     shares = [find('precision_recall')(*features, k=k) for k in (1, 3, 5)]
     yield 'precision_recall', shares
     yield 'radii', find('radii')(features[0])
-    yield 'excess', [find('excess')(3., 2.), find('excess')(1., 2.)]
+    yield 'excess', [*find('excess')([9., 4.], [4., 1., 2.])]
 
     def real(n, seed):
         return draw(n, 2, seed=seed)
@@ -560,6 +560,8 @@ def measures():
     yield 'floor_of', [floor.draws, floor.value, floor.std]
     pictures = (0.3 * draw(12, 1, 28, 28, seed=4) + 0.4).clamp(0, 1)
     yield 'score_images', find('score_images')(pictures, torch.arange(12) % 10)
+    both, c = [pictures, 1 - pictures], torch.arange(12) % 10
+    yield 'score_images, two sets', find('score_images')(both, c)
     net = find('load_extractor')().net
     yield 'digit_features', find('digit_features')(net, pictures[:3])
     yield 'image_grid', find('image_grid')(2 * pictures[:6] - 1, 3)

@@ -57,10 +57,13 @@ def test_how_many_images(n, fits):
 def test_images_are_judged_in_their_range(monkeypatch):
     seen = []
     monkeypatch.setattr('diffusion_nbdev.judge.score_images',
-                        lambda x, c, seed: seen.append((x.tolist(), c.tolist())))
-    judge, _ = digit_judge(asked(n=12), model((1, 28, 28), 'mnist', 10))
-    judge(lambda n, seed, c: torch.tensor([-1., 0.25, 2.]))
-    assert seen == [([0., 0.25, 1.], [*range(10), 0, 1])]
+                        lambda sets, c, seed: seen.extend([*sets, c]))
+    args = asked(n=12, seeds=2, seed=5)
+    judge, _ = digit_judge(args, model((1, 28, 28), 'mnist', 10))
+    judge(lambda n, seed, c: torch.tensor([-1., 0.25, seed / 10]))
+    assert seen[0].tolist() == [0., 0.25, 0.5]
+    assert seen[1][2] == pytest.approx(0.6) and len(seen) == 3
+    assert seen[2].tolist() == [*range(10), 0, 1]
 
 
 def test_who_judges(monkeypatch):

@@ -53,8 +53,8 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         def made(num, seed):
             return model.generate(sampler, n=steps, num=num, seed=seed)
         score = score_points(made, draw, n, seeds=seeds, floor=floor)
-        kept = {k: round(score[k], 5)
-                for k in ('value', 'value_std', 'floor', 'excess')}
+        kept = {k: round(score[k], 8) for k in ('value', 'value_std', 'floor',
+                                                'excess', 'excess_se')}
         out.append(dict(sampler=sampler, calls=model.calls, **kept, n=n, seeds=seeds))
         print(out[-1], flush=True)
     return out

@@ -248,7 +248,7 @@ def digit_judge(args, model) -> tuple[Callable, str]:
     """Distances of digits in the features of the classifier, beside real digits'
 
     Arguments:
-        args: parsed arguments: n, c, seed
+        args: parsed arguments: n, c, seeds, seed
         model: that draws
     Returns: judge(generate) -> scores; the name of the real data
     """
@@ -258,7 +258,8 @@ def digit_judge(args, model) -> tuple[Callable, str]:
     c = labels_for(args.c or everything, model, n)
 
     def judge(generate):
-        return score_images(generate(n, args.seed, c).clamp(0, 1), c, seed=args.seed)
+        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        return score_images(sets, c, seed=args.seed)
 
     return judge, model.data.name
 

@@ -262,7 +262,8 @@ def own_judge(args, model) -> tuple[Callable, str]:
                          'leave it out')
     ex = opened_judge(args.judge, model)
     most = len(ex.held_out)
-    n = min(2000, most) if args.n is None else args.n
+    # four sets for the floor, so that it has an error
+    n = max(10, min(2000, most // 4)) if args.n is None else args.n
     if not 10 <= n <= most:
         raise ValueError(f'--n {n}: must be from 10 to {most}, as many real pictures '
                          f'{args.judge} has for the floor')
@@ -275,11 +276,11 @@ def own_judge(args, model) -> tuple[Callable, str]:
     return judge, str(ex.card['data'].get('name', args.judge))
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-judged
-BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_floor', \
-    'class_l1_floor_std', 'class_shares'
+BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', \
+    'class_l1_floor', 'class_l1_floor_std', 'class_shares'
 
 def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
-    """What a judge says: distances of the first set, the classes of all
+    """What a judge says: distances, with errors from several sets, and the classes
 
     Arguments:
         ex: a judge
@@ -291,7 +292,7 @@ def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
     """
     import torch
     from diffusion_nbdev.judge import digit_features, score_images
-    out:dict[str, Any] = score_images(sets[0], c if names else None, ex, seed)
+    out:dict[str, Any] = score_images(sets, c if names else None, ex, seed)
     for key in BY_CLASS: out.pop(key, None)
     if not names: return out
     f = torch.cat([digit_features(ex.net, x) for x in sets])
@@ -299,5 +300,5 @@ def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
     out['class_shares'] = dict(zip(names, share.tolist()))
     if c is None: return out
     real = shares_read(ex, ex.test, ex.test_labels, names)
-    out |= dict(sets=len(sets), **shares_read(ex, f, c.repeat(len(sets)), names))
+    out |= shares_read(ex, f, c.repeat(len(sets)), names)
     return out | {f'{key}_real': value for key, value in real.items()}

@@ -329,7 +329,8 @@ def add_scoring(p: Parser):
                    help='samples on each side (default 10000 points or what the file '
                         'of real points allows; 2000 images)')
     p.add_argument('--seeds', metavar='K', type=whole, default=3,
-                   help='sets of points that are drawn (default 3)')
+                   help='sets of samples that are drawn: their spread gives '
+                        'the error of the excess (default 3)')
     p.add_argument('--pairs', metavar='K', type=whole, default=8,
                    help='pairs of real sets for the floor (default 8)')
     p.add_argument('--metric', metavar='NAME',
