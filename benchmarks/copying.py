@@ -146,10 +146,19 @@ def slope(rows, at):
     return dict(slope=round(fit.slope, 3), low=round(fit.slope - half, 3),
                 high=round(fit.slope + half, 3), trainings=len(pairs))
 
+def there(args, part, **what):
+    "The trainings that the file has already, if it was made in this way"
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    old = found.get(part, {})
+    return old['rows'] if old and {**old, **what} == old else []
+
+HOW = dict(net=f'PointMLP{NET}', batch=BATCH, rate=RATE, samples=SAMPLES)
+
 def onset(args):
-    rows, sizes = [], (25, 50) if args.tiny else args.sizes
+    rows, sizes = there(args, 'onset', **HOW), (25, 50) if args.tiny else args.sizes
     for seed in range(1 if args.tiny else args.seeds):
         for n in sizes:
+            if any((r['n'], r['seed']) == (n, seed) for r in rows): continue
             start = time.process_time()
             found = curve(n, seed, 200 if args.tiny else args.most)
             rows.append(dict(found, seconds=round(time.process_time() - start, 1)))
@@ -157,8 +166,7 @@ def onset(args):
     return onset_of(rows)
 
 def onset_of(rows):
-    return dict(net=f'PointMLP{NET}', batch=BATCH, rate=RATE, samples=SAMPLES,
-                rows=rows, fits={f'{a:g}': slope(rows, f'at_{a}') for a in LEVELS})
+    return dict(HOW, rows=rows, fits={f'{a:g}': slope(rows, f'at_{a}') for a in LEVELS})
 
 # -- what a wider net does, and guidance -----------------------------------------------
 
@@ -166,17 +174,19 @@ WIDTHS = 32, 64, 128, 256
 
 def width(args):
     "Curves of 100 images for nets of several widths"
-    rows, n = [], 25 if args.tiny else 100
+    n = 25 if args.tiny else 100
+    rows = there(args, 'width', n=n, **HOW)
     for seed in range(1 if args.tiny else args.seeds):
         for wide in WIDTHS:
+            if any((r['width'], r['seed']) == (wide, seed) for r in rows): continue
             start = time.process_time()
             found = curve(n, seed, 200 if args.tiny else args.most, wide)
             net = PointMLP(**dict(NET, width=wide))
             weights = sum(p.numel() for p in net.parameters())
             rows.append(dict(found, width=wide, weights=weights,
                              seconds=round(time.process_time() - start, 1)))
-            keep(args, 'width', dict(n=n, rows=rows))
-    return dict(n=n, rows=rows)
+            keep(args, 'width', dict(HOW, n=n, rows=rows))
+    return dict(HOW, n=n, rows=rows)
 
 LOOKS, GUIDANCE = (500, 1000, 2000, 4000, 8000), (0., 1., 3.)
 

@@ -44,7 +44,8 @@ from peers import unet2d
 from diffusion_nbdev import ddpm
 from diffusion_nbdev.devices import bfloat16_pays
 from diffusion_nbdev.judge import (
-    JUDGES, digit_features, frechet, load_extractor, score_images)
+    JUDGES, beside_real, digit_features, frechet, load_extractor, score_images,
+    separate_sets)
 from diffusion_nbdev.pictures import MNISTData
 from diffusion_nbdev.files import whole_file
 from diffusion_nbdev.model import Model, Units, load, unit_images
@@ -58,22 +59,22 @@ KEPT = ('frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
         'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor',
         'accuracy', 'accuracy_real')
 
-def as_they_come(counts, num, seed):
-    "Classes at random, in the shares of the training images"
-    g = torch.Generator().manual_seed(seed)
-    return torch.multinomial(counts.double(), num, replacement=True, generator=g)
+def asked(judge, num, k):
+    """The classes of the k-th set of real images that the floor is made of: how often
+    each of them comes is then no difference between samples and real images"""
+    sets = separate_sets(judge.held_out_labels, num)
+    return sets[k % len(sets)]
 
-def drawn(model, sampler, n, num, seed=1, **options):
+def drawn(model, judge, sampler, n, num, seed=1, **options):
     "`num` samples, and their classes"
-    counts = load_extractor(JUDGES['tuning']).counts
-    c = as_they_come(counts, num, seed) if model.n_classes else None
+    c = asked(judge, num, seed - 1) if model.n_classes else None
     with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())):
         # as `diffusion sample` does
         x = model.generate(sampler, n=n, num=num, c=c, seed=seed, **options)
     return x.clamp(0, 1), c
 
 def judged(model, sampler, n, num, sets=1, **options):
-    x, c = zip(*(drawn(model, sampler, n, num, seed, **options)
+    x, c = zip(*(drawn(model, load_extractor(), sampler, n, num, seed, **options)
                  for seed in range(1, sets + 1)))
     score = score_images(list(x), None if c[0] is None else list(c))
     return dict(sampler=sampler, steps=n, calls=model.calls, num=num, sets=sets,
@@ -353,10 +354,9 @@ def guidance(args):
 # -- who chooses and who reports -------------------------------------------------------
 
 FEW = [dict(sampler='dpmpp_2m'), dict(sampler='dpmpp_2m', times='visible'),
-       dict(sampler='unipc2'), dict(sampler='ddim'), dict(sampler='ddim', eta=0.5),
-       dict(sampler='dpmpp_2m_sde')]
+       dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde')]
 MORE = [dict(sampler='dpmpp_2m_sde'), dict(sampler='dpmpp_2m_sde', times='balanced'),
-        dict(sampler='ddim', eta=1.), dict(sampler='dpmpp_2m')]
+        dict(sampler='ddim', eta=1.)]
 MANY = [dict(sampler='dpmpp_2m_sde'), dict(sampler='ddim', eta=1.)]
 # weights, network calls -> what the tuning judge may choose from
 CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE, ('mnist_cond', 50): MANY,
@@ -366,31 +366,42 @@ CHOOSING, REPORTING = 1000, 1
 
 def features_seen(model, judges, num, seed, sampler, n, **options):
     "A set of samples in the features of each judge, and the classes asked for"
-    x, c = drawn(model, sampler, n, num, seed, **options)
+    x, c = drawn(model, judges[0], sampler, n, num, seed, **options)
     return [digit_features(judge.net, x) for judge in judges], c
 
 def choice(args):
     "Samplers and grids, tried by the judge that has seen training images only"
-    judge, rows = load_extractor(JUDGES['tuning']), []
+    judge = load_extractor(JUDGES['tuning'])
+    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]])
     for (name, calls), candidates in CHOICES.items():
-        model = load(name)
         for options in candidates:
+            what = dict(weights=name, steps=calls, **options, num=args.n, seed=CHOOSING)
+            if any(what.items() <= r.items() for r in rows): continue
+            model = load(name)
             (f,), _ = features_seen(model, [judge], args.n, CHOOSING, n=calls,
                                     **options)
             found = {k: round(v, 5) for k, v in judge.measure(f).items()}
-            rows.append(dict(weights=name, calls=model.calls, **options, num=args.n,
-                             seed=CHOOSING, **found))
+            rows.append(dict(what, calls=model.calls, **found))
             print(json.dumps(rows[-1]), flush=True)
-    return dict(judge=judge.card['sha256'][:12], rows=rows, chosen=best(rows))
+            write_part(args, 'choice', dict(made, rows=rows))
+    return dict(made, rows=rows, chosen=best(rows))
+
+def resumed(args, part, **made):
+    "The rows that are there already, of these judges and weights; and who these are"
+    made['weights'] = {name: load(name).card['sha256'][:12]
+                       for name in ('mnist_cond', 'mnist_uncond', 'mnist_weak')}
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    old = found.get(part, {})
+    return old['rows'] if old and {**old, **made} == old else [], made
 
 def best(rows):
     "For each of the weights and calls, what has the smallest Fréchet distance"
     found = []
-    for key in dict.fromkeys((r['weights'], r['calls']) for r in rows):
-        row = min((r for r in rows if (r['weights'], r['calls']) == key),
+    for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
+        row = min((r for r in rows if (r['weights'], r['steps']) == key),
                   key=lambda r: r['frechet'])
-        how = {k: row[k] for k in ('sampler', 'times', 'eta') if k in row}
-        found.append(dict(weights=row['weights'], steps=row['calls'], **how))
+        found.append({k: row[k] for k in ('weights', 'steps', 'sampler', 'times', 'eta')
+                      if k in row})
     return found
 
 # not chosen, and shown beside: the guide of others, alone
@@ -400,9 +411,7 @@ def report(args):
     "What was chosen, before the judge that has not chosen, seed by seed"
     stored = json.loads(args.out.read_text())
     judges = [load_extractor(JUDGES[name]) for name in ('reporting', 'tuning')]
-    names = [judge.card['sha256'][:12] for judge in judges]
-    old = stored.get('report', {})
-    rows = old['rows'] if old.get('judges') == names else []
+    rows, made = resumed(args, 'report', judges=[j.card['sha256'][:12] for j in judges])
     runs = [r for r in stored['choice']['chosen'] + ALONE
             if not args.only or f"{r['weights']}:{r['steps']}" in args.only]
     for seed in range(REPORTING, REPORTING + args.seeds):
@@ -410,8 +419,8 @@ def report(args):
             if any(dict(run, seed=seed).items() <= r.items() for r in rows): continue
             rows.append(reported(run, seed, judges, args.n))
             print(json.dumps(rows[-1]), flush=True)
-            write_part(args, 'report', report_of(rows, judges, names, args.n))
-    return report_of(rows, judges, names, args.n)
+            write_part(args, 'report', dict(made, **report_of(rows, judges, args.n)))
+    return dict(made, **report_of(rows, judges, args.n))
 
 def reported(run, seed, judges, num):
     name, n, how = run['weights'], run['steps'], dict(run)
@@ -425,34 +434,34 @@ def reported(run, seed, judges, num):
                 counts=torch.bincount(said, minlength=10).tolist(),
                 frechet_tuning=round(frechet(both[1], judges[1].test), 5))
 
-def standing(found, real):
-    "A mean, its excess over the floor, and the standard error with the floor's"
-    mean, floor = statistics.mean(found), statistics.mean(real)
-    out = dict(value=mean, floor=floor, excess=mean - floor, se=None)
-    if len(found) > 1 and len(real) > 1:
-        parts = [statistics.variance(v) / len(v) for v in (found, real)]
-        out['se'] = math.sqrt(sum(parts))
-    return {k: v if v is None else round(v, 4) for k, v in out.items()}
-
-def report_of(rows, judges, names, num):
-    "Each run's means over its seeds, beside real images"
-    floors, summary = [judge.floor(num) for judge in judges], []
+def report_of(rows, judges, num):
+    "Each run's means over its sets, beside real images"
+    real, others = (judge.floor(num) for judge in judges)
+    share, summary = judges[0].counts / judges[0].counts.sum(), []
     how = lambda r: {k: r[k] for k in ('weights', 'calls', 'sampler', 'times', 'eta')
                      if k in r}
     for run in {json.dumps(how(r)): how(r) for r in rows}.values():
         mine = [r for r in rows if how(r) == run]
-        found = {m: standing([r[m] for r in mine], floors[0][m])
-                 for m in ('frechet', 'kid', 'precision', 'recall', 'class_l1')}
-        other = standing([r['frechet_tuning'] for r in mine], floors[1]['frechet'])
-        pooled = torch.tensor([r['counts'] for r in mine]).sum(0)
-        off = (pooled / pooled.sum() - judges[0].counts / judges[0].counts.sum()).abs()
-        summary.append(dict(
-            run, num=num, seeds=len(mine), **found, frechet_tuning=other,
-            pooled=int(pooled.sum()), class_l1_pooled=round(off.sum().item(), 4)))
+        seen = beside_real(mine, real)
+        if 'accuracy' in mine[0] and len(mine) == len(real['frechet']):
+            # each set has the classes of one real set
+            gaps = [r['frechet'] - v for r, v in zip(mine, real['frechet'])]
+            seen['frechet_excess_se'] = statistics.stdev(gaps) / len(gaps) ** 0.5
+        also = beside_real([dict(frechet=r['frechet_tuning']) for r in mine],
+                           dict(frechet=others['frechet']))
+        seen |= {f'tuning_{k}': also[f'frechet_{k}']
+                 for k in ('floor', 'excess', 'excess_se')}
+        counts = torch.tensor([r['counts'] for r in mine]).sum(0)
+        seen |= dict(class_l1_pooled=(counts / counts.sum() - share).abs().sum().item())
         if 'accuracy' in mine[0]:
             right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
-            summary[-1]['accuracy'] = standing([r['accuracy'] for r in mine], [right])
-    return dict(judges=names, draws=[len(f['frechet']) for f in floors], rows=rows,
+            seen |= dict(accuracy=statistics.mean(r['accuracy'] for r in mine),
+                         accuracy_real=right)
+        summary.append(dict(run, num=num, sets=len(mine),
+                            **{k: v if v is None else round(v, 5)
+                               for k, v in seen.items()}))
+        summary[-1]['pooled'] = int(counts.sum())
+    return dict(draws=[len(f['frechet']) for f in (real, others)], rows=rows,
                 summary=summary)
 
 PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes,
