@@ -25,10 +25,10 @@ guidance  the shipped weights: weight, interval and rescaling of guidance, 20 st
 choice    the shipped weights: samplers and grids, tried by the tuning judge, which has
           seen training images only
 report    what was chosen, before the reporting judge and the test images, which had no
-          part in it; a training of `--seeds` sets of samples, one after the other
+          part in it; `--seeds` sets of samples, and those that are there stay
 
-DIR holds the data set, as `diffusion fit --data.data_dir` has it. Samples are judged by
-the reporting judge, against real test images, but in `choice`.
+DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
+`report` compare one thing with another, and have samples judged by the tuning judge.
 """
 import argparse, contextlib, importlib.metadata, json, math, os, platform, statistics
 import subprocess, sys, tempfile, time
@@ -73,12 +73,12 @@ def drawn(model, judge, sampler, n, num, seed=1, **options):
         x = model.generate(sampler, n=n, num=num, c=c, seed=seed, **options)
     return x.clamp(0, 1), c
 
-def judged(model, sampler, n, num, sets=1, **options):
-    x, c = zip(*(drawn(model, load_extractor(), sampler, n, num, seed, **options)
-                 for seed in range(1, sets + 1)))
-    score = score_images(list(x), None if c[0] is None else list(c))
-    return dict(sampler=sampler, steps=n, calls=model.calls, num=num, sets=sets,
-                **kept(score))
+def judged(model, sampler, n, num, **options):
+    "One set, before the judge by which things are chosen"
+    judge = load_extractor(JUDGES['tuning'])
+    x, c = drawn(model, judge, sampler, n, num, **options)
+    return dict(sampler=sampler, steps=n, calls=model.calls, num=num,
+                **kept(score_images(x, c, judge)))
 
 def kept(score):
     return {k: round(score[k], 5) for k in KEPT if score.get(k) is not None}
@@ -324,10 +324,8 @@ def epochs(args):
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-STEPS = dict(ddim=(5, 10, 20), ddpm=(10, 20), dpmpp_2m=(5, 10, 20),
+STEPS = dict(ddim=(5, 10, 20, 50), ddpm=(10, 20, 50), dpmpp_2m=(5, 10, 20, 50),
              unipc2=(5, 10, 20), dpmpp_2m_sde=(10, 20, 50))
-# of samples, for each row of the two parts that follow
-SETS = 2
 
 def quality(args):
     rows = []
@@ -335,7 +333,7 @@ def quality(args):
     for sampler, steps in STEPS.items():
         if args.only and sampler not in args.only: continue
         for n in steps:
-            rows.append(judged(model, sampler, n, args.n, SETS))
+            rows.append(judged(model, sampler, n, args.n))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
@@ -346,8 +344,7 @@ GUIDANCE = [dict(w=w) for w in (0., 0.25, 0.5, 1., 2., 4.)] + [
 def guidance(args):
     rows, model = [], load('mnist_cond')
     for options in GUIDANCE:
-        found = judged(model, 'dpmpp_2m', 20, args.n, SETS, **options)
-        rows.append(dict(**options, **found))
+        rows.append(dict(**options, **judged(model, 'dpmpp_2m', 20, args.n, **options)))
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
@@ -357,10 +354,9 @@ FEW = [dict(sampler='dpmpp_2m'), dict(sampler='dpmpp_2m', times='visible'),
        dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde')]
 MORE = [dict(sampler='dpmpp_2m_sde'), dict(sampler='dpmpp_2m_sde', times='balanced'),
         dict(sampler='ddim', eta=1.)]
-MANY = [dict(sampler='dpmpp_2m_sde'), dict(sampler='ddim', eta=1.)]
 # weights, network calls -> what the tuning judge may choose from
-CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE, ('mnist_cond', 50): MANY,
-           ('mnist_uncond', 20): MORE, ('mnist_uncond', 50): MANY}
+CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE,
+           ('mnist_uncond', 20): MORE}
 # a seed for choosing, others for reporting
 CHOOSING, REPORTING = 1000, 1
 
@@ -395,14 +391,15 @@ def resumed(args, part, **made):
     return old['rows'] if old and {**old, **made} == old else [], made
 
 def best(rows):
-    "For each of the weights and calls, what has the smallest Fréchet distance"
+    """For each of the weights and calls, what has the smallest Fréchet distance; with
+    50 calls, which are dear, what was best with 20"""
     found = []
     for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
         row = min((r for r in rows if (r['weights'], r['steps']) == key),
                   key=lambda r: r['frechet'])
         found.append({k: row[k] for k in ('weights', 'steps', 'sampler', 'times', 'eta')
                       if k in row})
-    return found
+    return found + [dict(run, steps=50) for run in found if run['steps'] == 20]
 
 # not chosen, and shown beside: the guide of others, alone
 ALONE = [dict(weights='mnist_weak', steps=20, sampler='ddim')]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_nbdev.cli.evaluate import rows_judge
+from diffusion_nbdev.cli.evaluate import copied_rows, measure_of, rows_judge
 from diffusion_nbdev.cli.judge import own_judge
 from diffusion_nbdev.cli.main import main
 from diffusion_nbdev.cli.real import Real
@@ -89,6 +89,9 @@ def test_the_command_that_fit_prints_works(run):
     # a net of one epoch is bad, and every number says so
     assert found['excess'] > found['floor'] ** 2
     assert found['two_sample']['value'] > found['two_sample']['floor'] + 0.1
+    # and bad samples are no copies
+    copies = found['copies']
+    assert copies['n'] == 240 and copies['num'] == 120 and copies['p'] > 0.01
     assert set(found['classes']) == {'cat', 'dog'}
     assert found['classes']['dog']['mean_shift']['column'] in ('age', 'pay', 'share')
 
@@ -174,6 +177,19 @@ def test_rows_by_heart_are_told():
         return torch.stack([x[c == k][i % 500] for i, k in enumerate(asked)])
     found = judged(copies)
     assert found['nearest_row']['value'] < 0.9 * found['nearest_row']['floor']
+
+
+def test_recited_rows_of_the_training_are_told():
+    x, c = (torch.from_numpy(v) for v in pets(2000, seed=2))
+    train = torch.from_numpy(pets(500, seed=3)[0])
+    real = Real(x, c, 'pets', train=train)
+    scale = measure_of(real)[0]
+    recited = copied_rows([train[:200], train[200:]], real, scale)['copies']
+    assert recited['share'] == pytest.approx(1) and recited['p'] < 0.01
+    assert recited['n'] == 500 and recited['num'] == 500
+    own = copied_rows([torch.from_numpy(pets(500, seed=4)[0])], real, scale)['copies']
+    assert abs(own['share'] - 0.5) < 4 * own['std']
+    assert copied_rows([train], real.only({0}), scale) == {}
 
 
 def test_few_rows_of_a_run_are_joined_by_training_rows_and_this_is_said(run):

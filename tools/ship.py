@@ -167,7 +167,7 @@ JUDGES = dict(
         'seen training images only. The reference are the 3,000 training images that '
         '`diffusion fit` keeps for validation, the floor 7,000 others that this net '
         'has not learnt from. It does not report.')),
-    reporting_judge=dict(seed=7, epochs=6, about=(
+    reporting_judge=dict(seed=7, epochs=4, about=(
         'Classifier of digits for reporting, with another net, another seed and other '
         'training images than the judge that chooses. The reference are the 10,000 '
         'test images, the floor 10,000 training images that this net has not learnt '

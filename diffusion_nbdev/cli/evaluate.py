@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REAL', 'PIXELS', 'FEWEST', 'MNIST', 'maker', 'real_rows', 'several', 'point_judge', 'rows_asked', 'measure_of',
-           'side_by_side', 'of_class', 'class_by_class', 'rows_judge', 'gaps_of', 'asked_images', 'digit_judge',
-           'chosen_judge', 'asked_runs', 'judged', 'setting', 'evaluate']
+           'side_by_side', 'of_class', 'class_by_class', 'rows_judge', 'copied_rows', 'gaps_of', 'asked_images',
+           'digit_judge', 'chosen_judge', 'asked_runs', 'judged', 'setting', 'evaluate']
 
 # %% ../../nbs/91d_evaluate.ipynb #91d-evaluate-imports
 import importlib
@@ -204,9 +204,26 @@ def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
                              args.seed, floor[0])
         gaps = gaps_of(found, real, n, own, args)
         warned = dict(warning=real.warning) if real.warning else {}
-        return dict(**warned, units=units, **score, **gaps)
+        copied = copied_rows([x for x, *_ in found], real, scale)
+        return dict(**warned, units=units, **score, **gaps, **copied)
 
     return judge, real.said
+
+# %% ../../nbs/91d_evaluate.ipynb #d-rows-copied
+def copied_rows(sets: list, real: Real, scale: Callable) -> dict:
+    """How many samples are nearer to the rows trained on than to those held out
+
+    Arguments:
+        sets: of samples, each (n, *)
+        real: all real rows
+        scale: of rows, before they are compared
+    Returns: empty where the rows of the training are not known
+    """
+    import torch
+    from diffusion_nbdev.copying import copies_of
+    if real.train is None: return {}
+    found = copies_of(scale(torch.cat(sets)), scale(real.train), scale(real.x))
+    return {} if found is None else dict(copies=found._asdict())
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-beside
 def gaps_of(found: list[tuple], real: Real, n: int, own: bool, args) -> dict:

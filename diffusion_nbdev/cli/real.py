@@ -60,7 +60,8 @@ class Real:
         if not here.any():
             raise ValueError(f'{self.said}: no row has the class '
                              f"{', '.join(map(str, sorted(labels)))}")
-        return dataclasses.replace(self, x=self.x[here], c=self.c[here])
+        # what the training rows are of is not known
+        return dataclasses.replace(self, x=self.x[here], c=self.c[here], train=None)
 
 # %% ../../nbs/91i_real.ipynb #91i-labels-for
 def labels_for(text: str | None, model, n: int) -> Any:
