@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JUDGES', 'KEPT', 'digit_layer', 'DigitNet', 'image_shape', 'digit_features', 'gauss_frechet', 'frechet',
            'sum_of_kernels', 'mean_kernel', 'kid', 'radii', 'precision_recall', 'separate_sets', 'class_distance',
-           'Extractor', 'from_tensors', 'load_extractor', 'beside_real', 'image_sets', 'score_images']
+           'Extractor', 'from_tensors', 'load_extractor', 'beside_real', 'score_images']
 
 # %% ../nbs/06b_judge.ipynb #06b-judge-imports
 import dataclasses
@@ -21,7 +21,8 @@ from .checks import in_range
 from .files import CARD, WEIGHTS, read_safetensors
 from .metrics import excess, spread
 from .recipes import build, recorded
-from .sets import block_rows, check_digits, digit_labels, point_sets
+from .sets import (
+    block_rows, check_digits, image_sets, partition_p, point_sets)
 
 # %% ../nbs/06b_judge.ipynb #febcdcd9
 def digit_layer(c_in: int, c_out: int, side: int, stride: int = 1) -> nn.Sequential:
@@ -358,34 +359,10 @@ def beside_real(
             out |= {key: sum(draws) / len(draws), f'{key}_std': spread(draws)}
         if m in ('frechet', 'kid'):
             out[f'{m}_excess'], out[f'{m}_excess_se'] = excess(values, floor)
+        worse = -1 if what == 'real' else 1
+        out[f'{m}_p'] = partition_p([worse * v for v in values],
+                                    [worse * v for v in floor])
     return out
-
-# %% ../nbs/06b_judge.ipynb #06b-sets
-def image_sets(
-    x: Tensor | Sequence[Tensor],
-    c: int | Tensor | Sequence[int] | Sequence[Tensor] | None, ex: Extractor,
-) -> tuple[list[Tensor], Tensor | None]:
-    """Sets of images and their labels, or a ValueError that says what is wrong with them
-
-    Arguments:
-        x: one set or several, in [0, 1]
-        c: labels, see `score_images`
-    Returns: sets of one size; labels of all, in order
-    """
-    given = [x] if isinstance(x, Tensor) else [*x]
-    in_range('number of sets', len(given), 1)
-    sets = [check_digits(one, image_shape(ex.net)) for one in given]
-    sizes = sorted({len(one) for one in sets})
-    if len(sizes) != 1:
-        raise ValueError(f'sets of {sizes} images: must be sets of one size, '
-                         'since a distance depends on it')
-    n = int(in_range('number of images', sizes[0], 10))
-    if c is None: return sets, None
-    parts = [torch.as_tensor(k) for k in c] if isinstance(c, Sequence) else [c]
-    c = torch.cat([torch.atleast_1d(torch.as_tensor(k)) for k in parts])
-    many = len(c) == n * len(sets) > n
-    c = digit_labels(c, n * len(sets) if many else n, len(ex.counts))
-    return sets, c if many else c.repeat(len(sets))
 
 # %% ../nbs/06b_judge.ipynb #06b-score
 def score_images(
@@ -396,7 +373,8 @@ def score_images(
     """Generated against real test images, each metric beside what real images score
 
     Of several sets (`images.split(2000)`) means are given, and the excess of the
-    squared distances over the floor has a standard error: see `excess`.
+    squared distances over the floor has a standard error: see `excess`. A name with
+    `_p` is the chance that real sets are no better on average, see `partition_p`.
 
     Arguments:
         x: generated, in [0, 1], (n, 1, 28, 28); sets of them
@@ -406,7 +384,7 @@ def score_images(
     Returns: plain numbers, ready for JSON
     """
     ex = load_extractor() if extractor is None else extractor
-    sets, c = image_sets(x, c, ex)
+    sets, c = image_sets(x, c, image_shape(ex.net), len(ex.counts))
     n, features = len(sets[0]), [digit_features(ex.net, one) for one in sets]
     real, f = ex.floor(n, seed), torch.cat(features)
     name, draws = ex.card.get('sha256', '')[:12], len(real['frechet'])

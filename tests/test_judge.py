@@ -204,6 +204,7 @@ def test_few_rows_of_a_run_are_joined_by_training_rows_and_this_is_said(run):
 
 @pytest.mark.parametrize('line, message', [
     ('run/c --n 121', 'at most 120'),
+    ('run/c --plot a.jpg', '--plot a.jpg: must end in .png'),
     ('run/c --data nowhere.csv', 'cannot read nowhere.csv'),
     ('run/c --data .', 'is a folder of pictures, samples have shape [3]'),
     ('run/c --data thin.csv', 'thin.csv'),
@@ -289,7 +290,8 @@ def test_a_judge_reads_what_is_asked_for(pictures):
 def test_evaluate_takes_the_judge(pictures):
     picture_model().save(pictures/'m.safetensors')
     line = 'evaluate m.safetensors --judge j.safetensors --steps 1 --n 20 --seeds 1'
-    found = scores(pictures, line)
+    found = scores(pictures, f'{line} --plot figures.png')
+    assert (pictures/'figures.png').stat().st_size > 2000
     assert found['n'] == 20 and 0 <= found['accuracy'] <= 1
     assert found['frechet'] > found['frechet_floor']
     card = scores(pictures, 'card j.safetensors')

@@ -276,7 +276,7 @@ def own_judge(args, model) -> tuple[Callable, str]:
     return judge, str(ex.card['data'].get('name', args.judge))
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-judged
-BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', \
+BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', 'class_l1_p', \
     'class_l1_floor', 'class_l1_floor_std', 'class_shares'
 
 def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:

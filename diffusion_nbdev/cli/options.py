@@ -363,6 +363,8 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
         p: changed
         own: samplers of your own
     """
+    p.add_argument('--plot', metavar='FILE.png',
+                   help='a picture of the figures with their errors')
     add_compared(p)
     add_scoring(p)
     add_against(p)
