@@ -170,7 +170,8 @@ def onset_of(rows):
 
 # -- what a wider net does, and guidance -----------------------------------------------
 
-WIDTHS = 32, 64, 128, 256
+# beside the 128 of the part onset
+WIDTHS = 32, 256
 
 def width(args):
     "Curves of 100 images for nets of several widths"

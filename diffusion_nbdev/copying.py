@@ -155,16 +155,16 @@ def copies_of(
         seed: which of them, and of the partitions
     """
     generator = torch.Generator().manual_seed(seed)
-    # an image of both sets is in neither
-    known, sets = [set(row_keys(s.flatten(1).double())) for s in (train, held_out)], []
-    both = known[0] & known[1]
+    sets = []
     for s in (train, held_out):
-        s = s[torch.randperm(len(s), generator=generator)]
-        first = {k: i for i, k in enumerate(row_keys(s.flatten(1).double()))}
-        sets.append(s[[i for k, i in first.items() if k not in both]])
-    n = min(most, *map(len, sets))
+        s = s.flatten(1).double()[torch.randperm(len(s), generator=generator)]
+        sets.append(dict(zip(row_keys(s), s)))
+    # an image of both sets is in neither
+    both = sets[0].keys() & sets[1].keys()
+    alone = [[row for k, row in s.items() if k not in both] for s in sets]
+    n = min(most, *map(len, alone))
     if min(n, len(x)) < 10: return None
-    return copy_test(x, *(s[:n] for s in sets), seed=seed)
+    return copy_test(x.flatten(1), *(torch.stack(s[:n]) for s in alone), seed=seed)
 
 # %% ../nbs/18_copying.ipynb #copying-patches
 def patches_around(x: Tensor, side: int) -> Tensor:
