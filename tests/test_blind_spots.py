@@ -47,7 +47,7 @@ def rejected(figure, times):
 
 
 def test_real_against_real_is_seldom_called_different():
-    assert rejected('energy', 150) <= 0.12
+    assert rejected('energy', 80) <= 0.15
     p = [two_sample_p(*halves(k, 40))[1] for k in range(20)]
     assert np.mean(np.array(p) <= 0.05) <= 0.25
 
@@ -70,7 +70,7 @@ def roll(n, seed, shift=0.):
     return torch.stack([u * u.cos(), u * u.sin()], 1) / 3 + shift
 
 
-@pytest.mark.parametrize('shift, least, most', [(0., 0.02, 0.08), (0.2, 0.95, 1.)])
+@pytest.mark.parametrize('shift, least, most', [(0., 0.02, 0.08), (0.5, 0.95, 1.)])
 def test_the_chance_of_a_score(shift, least, most):
     "Generated sets beside those of the floor: exact, and not blind"
     def made(n, seed): return roll(n, 10 ** 6 + seed, shift)
