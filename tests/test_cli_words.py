@@ -43,7 +43,7 @@ def test_lists(capsys):
 def test_weights_say_what_they_are_for(capsys):
     text = ' '.join(said(capsys, 'list', 'weights').out.split())
     assert 'PointMLP with 134,482 weights, predicts v; diffusion card swissroll' in text
-    assert 'DigitNet, a judge of mnist, as in diffusion evaluate --judge tuning_judge' in text
+    assert 'a judge of mnist, as in diffusion evaluate --judge tuning_judge' in text
 
 
 def test_what_a_sampler_costs():

@@ -31,15 +31,12 @@ CLASSES = ('class_path', 'data', 'net', 'sched', 'objective', 'logger', 'callbac
            'plugins', 'profiler', 'strategy')
 CONFIG = '.yaml', '.yml', '.json' # endings
 
-def texts(x, key: str, seen: set) -> Iterator[tuple[str, str]]:
-    """All texts in a config, with the keys under which they stand
-
-    Arguments:
-        x: what a config holds: dicts, lists, values
-        key: under which it stands
-        seen: identities of what was looked at: YAML can refer to itself
-    Returns: (key, text)
-    """
+def texts(
+    x,          # what a config holds: dicts, lists, values
+    key:str,    # under which it stands
+    seen:set,   # identities of what was looked at: YAML can refer to itself
+) -> Iterator[tuple[str, str]]: # (key, text)
+    "All texts in a config, with the keys under which they stand"
     if isinstance(x, str):
         yield key, x.strip()
     if not isinstance(x, (dict, list)) or id(x) in seen:
@@ -49,12 +46,10 @@ def texts(x, key: str, seen: set) -> Iterator[tuple[str, str]]:
         yield from texts(v, k, seen)
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-b
-def checked_config(path: Path):
-    """ValueError if it is no YAML, names a class not on the list, or another config
-
-    Arguments:
-        path: of a config
-    """
+def checked_config(
+    path:Path, # of a config
+):
+    "ValueError if it is no YAML, names a class not on the list, or another config"
     load = importlib.import_module('yaml').safe_load # jsonargparse brings it
     try:
         found = load(path.read_text(encoding='utf-8'))
@@ -72,26 +67,21 @@ def checked_config(path: Path):
                              'write it out, or give it on the command line')
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-c
-def checked_classes(argv: list[str]):
-    """Check every config file among the arguments
-
-    Arguments:
-        argv: arguments, with paths of configs
-    """
+def checked_classes(
+    argv:list[str], # arguments, with paths of configs
+):
+    "Check every config file among the arguments"
     for a in argv:
         path = Path(a.partition('=')[2] if a.startswith('--') and '=' in a else a)
         if path.suffix in CONFIG and path.is_file():
             checked_config(path)
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930
-def with_config(command: str, argv: list[str]) -> tuple[list[str], str]:
-    """Look up the names of configs, and check the files unless they are trusted
-
-    Arguments:
-        command: for the message
-        argv: arguments
-    Returns: arguments in which every config is a path; the last's name
-    """
+def with_config(
+    command:str,    # for the message
+    argv:list[str], # arguments
+) -> tuple[list[str], str]: # arguments in which every config is a path; the last's name
+    "Look up the names of configs, and check the files unless they are trusted"
     out, name = list(argv), None
     for k, given in typed_configs(argv):
         path = find_config(given)
@@ -105,14 +95,11 @@ def with_config(command: str, argv: list[str]) -> tuple[list[str], str]:
     return out, name or 'model'
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930-b
-def run_name(argv: list[str], name: str) -> str:
-    """A run's own config.yaml stands for further runs of the same name
-
-    Arguments:
-        argv: arguments, with paths of configs
-        name: of the last config
-    Returns: of its runs
-    """
+def run_name(
+    argv:list[str], # arguments, with paths of configs
+    name:str,       # of the last config
+) -> str: # of its runs
+    "A run's own config.yaml stands for further runs of the same name"
     named = typed_configs(argv)
     if named:
         path = Path(named[-1][1])
@@ -155,13 +142,10 @@ def calm() -> Iterator[None]:
         fabric.setLevel(level)
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e
-def newest(name: str) -> Path:
-    """The newest readable checkpoint of the newest run of this name that has one
-
-    Arguments:
-        name: of runs
-    Returns: a checkpoint
-    """
+def newest(
+    name:str, # of runs
+) -> Path: # a checkpoint
+    "The newest readable checkpoint of the newest run of this name that has one"
     from diffusion_nbdev.resume import newest_checkpoint
 
     def version(run):
@@ -177,14 +161,11 @@ def newest(name: str) -> Path:
                   'to go on from')
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e-b
-def resumed(argv: list[str], name: str) -> list[str]:
-    """What --resume stands for
-
-    Arguments:
-        argv: arguments of fit, with --resume among them
-        name: of the run
-    Returns: arguments that go on from the newest checkpoint, in its own folder
-    """
+def resumed(
+    argv:list[str], # arguments of fit, with --resume among them
+    name:str,       # of the run
+) -> list[str]: # arguments that go on from the newest checkpoint, in its own folder
+    "What --resume stands for"
     argv = [a for a in argv if a != '--resume']
     for a in argv:
         if a.partition('=')[0] in ('--ckpt_path', '--trainer.logger'):
@@ -199,16 +180,14 @@ def resumed(argv: list[str], name: str) -> list[str]:
             '--trainer.logger.init_args.version', version]
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9
-def same_net(model, loaded, path: Path):
+def same_net(
+    model,     # as the config describes it
+    loaded,    # from a weights file
+    path:Path, # of that file
+):
     """Put loaded weights into the config's model
 
-    It may have more blocks (see `grow`); ValueError if they belong to another one.
-
-    Arguments:
-        model: as the config describes it
-        loaded: from a weights file
-        path: of that file
-    """
+    It may have more blocks (see `grow`); ValueError if they belong to another one."""
     from diffusion_nbdev.unet import grow
     if loaded.pred != model.pred:
         raise ValueError(f'{path}: weights that predict {loaded.pred}, '
@@ -218,15 +197,12 @@ def same_net(model, loaded, path: Path):
     except ValueError as e:
         raise ValueError(f'{path}: {e}, as the config says') from None
 
-def load_into(model, name: str, trust: bool) -> Path:
-    """Weights from a file, in the config's model
-
-    Arguments:
-        model: as the config describes it
-        name: of weights: a shipped name, a file or a run
-        trust: may the file name classes of other packages?
-    Returns: the file
-    """
+def load_into(
+    model,      # as the config describes it
+    name:str,   # of weights: a shipped name, a file or a run
+    trust:bool, # may the file name classes of other packages?
+) -> Path: # the file
+    "Weights from a file, in the config's model"
     from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.model import load
     path = find_weights(name)
@@ -234,26 +210,21 @@ def load_into(model, name: str, trust: bool) -> Path:
     return path
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9-b
-def is_checkpoint(path: str | None) -> bool:
-    """Is it a checkpoint, whole, and without code to run in it? OSError if only named so
-
-    Arguments:
-        path: as typed
-    """
+def is_checkpoint(
+    path:str|None, # as typed
+) -> bool:
+    "Is it a checkpoint, whole, and without code to run in it? OSError if only named so"
     from diffusion_nbdev.resume import read_checkpoint
     if path is None or not path.endswith('.ckpt'):
         return False
     read_checkpoint(path)
     return True
 
-def begin(cli, trust: bool) -> str | None:
-    """Begin anew, with the weights that were asked for, or go on
-
-    Arguments:
-        cli: an experiment; its model may get weights
-        trust: may a weights file name classes of other packages?
-    Returns: the checkpoint to go on from, or None
-    """
+def begin(
+    cli,        # an experiment; its model may get weights
+    trust:bool, # may a weights file name classes of other packages?
+) -> str|None: # the checkpoint to go on from, or None
+    "Begin anew, with the weights that were asked for, or go on"
     path = cli.config.ckpt_path
     if path is None or is_checkpoint(path):
         return path
@@ -261,14 +232,11 @@ def begin(cli, trust: bool) -> str | None:
     print(f'starting from the weights {path}', file=sys.stderr)
 
 # %% ../../nbs/91e_fit.ipynb #e-after
-def line_to_go_on(run: Path, trust: bool) -> str | None:
-    """What to type after an interruption
-
-    Arguments:
-        run: a folder
-        trust: was --trust typed?
-    Returns: None if there is nothing to go on from
-    """
+def line_to_go_on(
+    run:Path,   # a folder
+    trust:bool, # was --trust typed?
+) -> str|None: # None if there is nothing to go on from
+    "What to type after an interruption"
     last = run/'checkpoints'/'last.ckpt'
     if not last.is_file():
         return None
@@ -276,14 +244,11 @@ def line_to_go_on(run: Path, trust: bool) -> str | None:
     trusted = ' --trust' * trust
     return f"diffusion fit --config {run/'config.yaml'} {how}{trusted}"
 
-def viewer(logger, run: Path) -> str | None:
-    """What to type to look at what a logger has written
-
-    Arguments:
-        logger: of a trainer
-        run: a folder
-    Returns: None for a logger without
-    """
+def viewer(
+    logger,   # of a trainer
+    run:Path, # a folder
+) -> str|None: # None for a logger without
+    "What to type to look at what a logger has written"
     if hasattr(logger, 'run_id'):
         store = logger._tracking_uri
         return f'mlflow server --backend-store-uri {store} --host 127.0.0.1'
@@ -291,14 +256,12 @@ def viewer(logger, run: Path) -> str | None:
         return f'tensorboard --logdir {run.parent.parent}'
 
 # %% ../../nbs/91e_fit.ipynb #e-after-b
-def next_lines(trainer, run: Path, trust: bool) -> list[str]:
-    """What can be done with a run: nothing after a trial of one batch
-
-    Arguments:
-        trainer: after its fit
-        run: its folder
-        trust: was --trust typed?
-    """
+def next_lines(
+    trainer,    # after its fit
+    run:Path,   # its folder
+    trust:bool, # was --trust typed?
+) -> list[str]:
+    "What can be done with a run: nothing after a trial of one batch"
     if trainer.fast_dev_run or not (run/'model.safetensors').is_file(): return []
     trusted = ' --trust' * trust
     lines = [f'sample {run} --sampler ddim --steps 20',
@@ -308,15 +271,12 @@ def next_lines(trainer, run: Path, trust: bool) -> list[str]:
     return [*(f'diffusion {line}{trusted}' for line in lines), *filter(None, viewers)]
 
 # %% ../../nbs/91e_fit.ipynb #e-fit
-def train(cli, start: str | None, trust: bool) -> Path:
-    """Run a training; an interruption says how to go on
-
-    Arguments:
-        cli: an experiment
-        start: a checkpoint to go on from
-        trust: was --trust typed?
-    Returns: the run's folder
-    """
+def train(
+    cli,            # an experiment
+    start:str|None, # a checkpoint to go on from
+    trust:bool,     # was --trust typed?
+) -> Path: # the run's folder
+    "Run a training; an interruption says how to go on"
     from diffusion_nbdev.callbacks import run_folder
     from diffusion_nbdev.trainer import interruptible
     try:
@@ -331,12 +291,10 @@ def train(cli, start: str | None, trust: bool) -> Path:
     return run_folder(cli.trainer) or Path('.')
 
 # %% ../../nbs/91e_fit.ipynb #e-fit-b
-def fit(argv: list[str]):
-    """Train as a config says
-
-    Arguments:
-        argv: arguments
-    """
+def fit(
+    argv:list[str], # arguments
+):
+    "Train as a config says"
     trust = '--trust' in argv
     argv, name = with_config('fit', argv)
     with calm(), terminated():
@@ -351,15 +309,13 @@ def fit(argv: list[str]):
         print(*(f'  {line}' for line in lines), sep='\n')
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3
-def shipped_weights(command: str, model, name: str, argv: list[str]):
-    """Weights of the config's name, with their net; ValueError if another was asked for
-
-    Arguments:
-        command: for the message
-        model: as the config describes it; gets another net
-        name: of the config
-        argv: arguments
-    """
+def shipped_weights(
+    command:str,    # for the message
+    model,          # as the config describes it; gets another net
+    name:str,       # of the config
+    argv:list[str], # arguments
+):
+    "Weights of the config's name, with their net; ValueError if another was asked for"
     from diffusion_nbdev.model import load
     if name not in quick_cards():
         raise ValueError(f'{command} which weights? none are shipped for {name!r}: '
@@ -372,18 +328,13 @@ def shipped_weights(command: str, model, name: str, argv: list[str]):
 
 # %% ../../nbs/91e_fit.ipynb #fit-weights
 def measured_weights(
-    command: str, cli, name: str, argv: list[str], trust: bool,
-) -> str | None:
-    """Bring the weights that are asked for into the model, and say which
-
-    Arguments:
-        command: validate or test
-        cli: the experiment, whose model gets the weights
-        name: of the config
-        argv: arguments
-        trust: import a net of your own?
-    Returns: a checkpoint, for Lightning to open; None if all is done
-    """
+    command:str,    # validate or test
+    cli,            # the experiment, whose model gets the weights
+    name:str,       # of the config
+    argv:list[str], # arguments
+    trust:bool,     # import a net of your own?
+) -> str|None: # a checkpoint, for Lightning to open; None if all is done
+    "Bring the weights that are asked for into the model, and say which"
     model, path = cli.model.model, cli.config.ckpt_path
     if path is not None and is_checkpoint(path):
         return path
@@ -397,13 +348,11 @@ def measured_weights(
     return None
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
-def measure(command: str, argv: list[str]):
-    """Loss on held-out data: JSON on standard output
-
-    Arguments:
-        command: validate or test
-        argv: arguments
-    """
+def measure(
+    command:str,    # validate or test
+    argv:list[str], # arguments
+):
+    "Loss on held-out data: JSON on standard output"
     trust = '--trust' in argv
     argv, name = with_config(command, argv)
     with calm():
