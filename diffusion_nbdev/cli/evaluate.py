@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .. import __version__
 from .catalogue import samplers
-from .judge import own_judge
+from .judge import labels_of, own_judge
 from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
@@ -253,13 +253,15 @@ def digit_judge(args, model) -> tuple[Callable, str]:
         model: that draws
     Returns: judge(generate) -> scores; the name of the real data
     """
-    from diffusion_nbdev.judge import score_images
+    from diffusion_nbdev.judge import load_extractor, score_images
     n = asked_images(args, 10_000)
-    everything = 'all' if model.n_classes else None
-    c = labels_for(args.c or everything, model, n)
+    seeds = range(args.seed, args.seed + args.seeds)
+    known = load_extractor().held_out_labels
+    asked = [labels_of(args, model, known, n, seed) for seed in seeds]
+    c = asked if model.n_classes else None
 
     def judge(generate):
-        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        sets = [generate(n, k, a).clamp(0, 1) for k, a in zip(seeds, asked)]
         return score_images(sets, c, seed=args.seed)
 
     return judge, model.data.name
