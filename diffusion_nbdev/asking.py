@@ -20,10 +20,12 @@ from .devices import finest
 
 # %% ../nbs/83b_asking.ipynb #guidance-evaluating
 @contextlib.contextmanager
-def evaluating(
-    net:Callable|None, # a module, or anything else, which is left alone
-) -> Iterator[None]:
-    "The net in evaluation mode inside the block; one that was training goes on with it"
+def evaluating(net: Callable | None) -> Iterator[None]:
+    """The net in evaluation mode inside the block; one that was training goes on with it
+
+    Arguments:
+        net: a module, or anything else, which is left alone
+    """
     training = net if isinstance(net, nn.Module) and net.training else None
     if training is not None:
         training.eval()
@@ -34,13 +36,16 @@ def evaluating(
             training.train()
 
 # %% ../nbs/83b_asking.ipynb #ask-net
-def ask(
-    net:Callable,     # net(xt, t, c) -> out
-    xt:Tensor,        # states, shape (B, *)
-    t:float|Tensor,   # a time for all, or times of shape (1,) or (B,)
-    c:Tensor|None,    # labels, long (B,), or None
-) -> Tensor: # the net's answer, in the states' type
-    "A net's answer to states in a type finer than its own"
+def ask(net: Callable, xt: Tensor, t: float | Tensor, c: Tensor | None) -> Tensor:
+    """A net's answer to states in a type finer than its own
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        xt: states, shape (B, *)
+        t: a time for all, or times of shape (1,) or (B,)
+        c: labels, long (B,), or None
+    Returns: the net's answer, in the states' type
+    """
     weights = getattr(net, 'parameters', tuple)()
     own = next((p.dtype for p in weights if p.is_floating_point()), xt.dtype)
     if not torch.is_tensor(t):
@@ -50,26 +55,33 @@ def ask(
     return net(xt.to(own), t.to(xt.device), c).to(xt.dtype)
 
 # %% ../nbs/83b_asking.ipynb #guidance-calls
-def calls_of(
-    f:Callable, # a denoiser
-) -> int:
-    "Network calls of a denoiser's last answer; 1 unless it says something else"
+def calls_of(f: Callable) -> int:
+    """Network calls of a denoiser's last answer; 1 unless it says something else
+
+    Arguments:
+        f: a denoiser
+    """
     return getattr(f, 'calls', 1)
 
-def somewhere(
-    inside:bool|Tensor, # of one time, or of several
-) -> bool:
-    "Is any time inside? Times on another device count as inside: a look is a wait"
+def somewhere(inside: bool | Tensor) -> bool:
+    """Is any time inside? Times on another device count as inside: a look is a wait
+
+    Arguments:
+        inside: of one time, or of several
+    """
     if isinstance(inside, bool):
         return inside
     return inside.device.type != 'cpu' or bool(inside.any())
 
 # %% ../nbs/83b_asking.ipynb #guidance-labels
-def label_source(
-    net:Callable,      # which may know how many classes there are
-    c:int|Tensor|None, # class label(s); -1 is the null label
-) -> Callable: # own(xt) -> long (B,) on xt's device, or None
-    "One label for each state, or a ValueError for labels that do not fit"
+def label_source(net: Callable, c: int | Tensor | None) -> Callable:
+    """One label for each state, or a ValueError for labels that do not fit
+
+    Arguments:
+        net: which may know how many classes there are
+        c: class label(s); -1 is the null label
+    Returns: own(xt) -> long (B,) on xt's device, or None
+    """
     given = None if c is None else torch.as_tensor(c).cpu()
     count = 1 if given is None else given.numel()
     checked = labels(given, count, getattr(net, 'n_classes', None))
@@ -103,14 +115,19 @@ def check_bounds(
 
 # %% ../nbs/83b_asking.ipynb #check-guidance-cell
 def check_guidance(
-    T:int,                # last time
-    c:int|Tensor|None,    # class label(s)
-    w:float,              # guidance weight
-    interval:tuple|None,  # times at which there is guidance
-    rescale:float,        # a share
-    guide:Callable|None,  # a weaker net
+    T: int, c: int | Tensor | None, w: float, interval: tuple | None, rescale: float,
+    guide: Callable | None,
 ):
-    "ValueError for guidance that `guided` cannot give"
+    """ValueError for guidance that `guided` cannot give
+
+    Arguments:
+        T: last time
+        c: class label(s)
+        w: guidance weight
+        interval: times at which there is guidance
+        rescale: a share
+        guide: a weaker net
+    """
     in_range('w', w, -1, math.inf)
     in_range('rescale', rescale, 0, 1)
     if w and c is None and guide is None:
@@ -123,12 +140,14 @@ def check_guidance(
         rule = f'must be rising and within 0..{T}'
         raise ValueError(f'interval = {(lo, hi)}: {rule}')
 
-def check_taught(
-    c:Tensor|None,       # class labels
-    guide:Callable|None, # a weaker net
-    w:float,             # guidance weight
-):
-    "ValueError for guidance that a loss cannot teach"
+def check_taught(c: Tensor | None, guide: Callable | None, w: float):
+    """ValueError for guidance that a loss cannot teach
+
+    Arguments:
+        c: class labels
+        guide: a weaker net
+        w: guidance weight
+    """
     if in_range('w', w, 0, math.inf) == 0 and guide is not None:
         raise ValueError('a guide needs a weight: w = 0')
     if w and c is None and guide is None:

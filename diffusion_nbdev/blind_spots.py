@@ -20,17 +20,23 @@ from .sets import (
 
 # %% ../nbs/06c_blind_spots.ipynb #06c-permutation
 def permutation_p(
-    metric:str|Metric, # a key of METRICS, or (x, y) -> float; larger is worse
-    x:Tensor,          # first set, shape (n, *)
-    y:Tensor,          # second set, shape (m, *)
-    draws:int=99,      # random partitions
-    seed:int=0,        # of the partitions
-    **options,         # passed to the metric
-) -> float: # never below 1 / (1 + draws)
+    metric: str | Metric, x: Tensor, y: Tensor, draws: int = 99, seed: int = 0,
+    **options,
+) -> float:
     """Chance that random partitions of both sets are as far apart as these two
 
     Exact if the points are independent. ValueError for sets that can't be compared,
-    or that overlap."""
+    or that overlap.
+
+    Arguments:
+        metric: a key of METRICS, or (x, y) -> float; larger is worse
+        x: first set, shape (n, *)
+        y: second set, shape (m, *)
+        draws: random partitions
+        seed: of the partitions
+        options: passed to the metric
+    Returns: never below 1 / (1 + draws)
+    """
     _, f, options = with_options(metric, options, METRICS)
     in_range('draws', draws, 1, whole=True)
     x, y = point_sets(x, y, least=2)
@@ -44,12 +50,17 @@ def permutation_p(
 
 # %% ../nbs/06c_blind_spots.ipynb #06c-coverage
 def density_coverage(
-    x:Tensor,            # generated points, shape (n, *)
-    y:Tensor,            # real ones, shape (m, *)
-    k:int=5,             # neighbours
-    ry:Tensor|None=None, # `radii(y, k)`, if known
-) -> tuple[float, float]: # 1 and `expected_coverage` on average, if nothing is wrong
-    "How densely real points are surrounded, and how many at all, Naeem et al. 2020"
+    x: Tensor, y: Tensor, k: int = 5, ry: Tensor | None = None,
+) -> tuple[float, float]:
+    """How densely real points are surrounded, and how many at all, Naeem et al. 2020
+
+    Arguments:
+        x: generated points, shape (n, *)
+        y: real ones, shape (m, *)
+        k: neighbours
+        ry: `radii(y, k)`, if known
+    Returns: 1 and `expected_coverage` on average, if nothing is wrong
+    """
     x, y = point_sets(x, y)
     centre = y.mean(0)
     x, y = x - centre, y - centre
@@ -62,27 +73,32 @@ def density_coverage(
     return inside / (k * len(x)), reached.double().mean().item()
 
 # %% ../nbs/06c_blind_spots.ipynb #06c-expected
-def expected_coverage(
-    n:int,   # generated points
-    m:int,   # real ones
-    k:int=5, # neighbours
-) -> float:
-    "Mean coverage of perfect samples, whatever the distribution, Naeem et al. 2020"
+def expected_coverage(n: int, m: int, k: int = 5) -> float:
+    """Mean coverage of perfect samples, whatever the distribution, Naeem et al. 2020
+
+    Arguments:
+        n: generated points
+        m: real ones
+        k: neighbours
+    """
     in_range('neighbours k', k, 1, m - 1, whole=True)
     empty = [(m - j) / (n + m - j) for j in range(1, k + 1)]
     return 1 - math.prod(empty)
 
 # %% ../nbs/06c_blind_spots.ipynb #06c-infinite
-def frechet_infinite(
-    x:Tensor,    # features of the generated images, shape (n, D)
-    y:Tensor,    # features of the real ones, shape (m, D)
-    parts:int=3, # the smallest sets are a third of x
-    seed:int=0,  # of the partition
-) -> float: # in squared units of the features
+def frechet_infinite(x: Tensor, y: Tensor, parts: int = 3, seed: int = 0) -> float:
     """Squared Fréchet distance, extrapolated to infinitely many points on both sides
 
     Chong and Forsyth 2020, with the bias of the reference taken off as well. May be
-    negative. ValueError for fewer than 2 D points in the smallest sets."""
+    negative. ValueError for fewer than 2 D points in the smallest sets.
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+        parts: the smallest sets are a third of x
+        seed: of the partition
+    Returns: in squared units of the features
+    """
     x, y = point_sets(x, y, least=2)
     in_range('parts', parts, 2, whole=True)
     n, D = len(x), x.shape[1]

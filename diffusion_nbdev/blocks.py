@@ -21,21 +21,27 @@ from .mixtures import Components
 from .tables import need_one_each, time_tensor
 
 # %% ../nbs/80f_blocks.ipynb #blocks-matmul
-def steady_matmul(
-    a:Tensor, # shape (n, m)
-    b:Tensor, # shape (m, k)
-) -> Tensor: # shape (n, k)
-    "a @ b, so that the rounding of a row does not depend on the other rows"
+def steady_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b, so that the rounding of a row does not depend on the other rows
+
+    Arguments:
+        a: shape (n, m)
+        b: shape (m, k)
+    Returns: shape (n, k)
+    """
     k = b.shape[1]
     return (a @ F.pad(b, (0, -k % 16)))[:, :k]
 
 # %% ../nbs/80f_blocks.ipynb #blocks-distance
-def distance2(
-    x:Tensor,      # shape (n, D)
-    signal:Tensor, # shape (n, 1)
-    means:Tensor,  # shape (K, D)
-) -> Tensor: # shape (n, K)
-    "Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$"
+def distance2(x: Tensor, signal: Tensor, means: Tensor) -> Tensor:
+    """Squared distances $|x - \\mathrm{signal}\\,\\mu_k|^2$
+
+    Arguments:
+        x: shape (n, D)
+        signal: shape (n, 1)
+        means: shape (K, D)
+    Returns: shape (n, K)
+    """
     D = means.shape[1]
     if D <= 16:
         total = (x[:, :1] - signal * means[:, 0]) ** 2
@@ -49,11 +55,14 @@ def distance2(
     return ((x * x).sum(1, keepdim=True) - both + squares).clamp(min=0)
 
 # %% ../nbs/80f_blocks.ipynb #oracles-arguments
-def state_rows(
-    xt:Tensor,             # states, shape (B, *)
-    shape:tuple[int, ...], # of one state, (*)
-) -> Tensor: # float64 (B, D); on the CPU where their device knows no float64
-    "States as rows, or a ValueError"
+def state_rows(xt: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """States as rows, or a ValueError
+
+    Arguments:
+        xt: states, shape (B, *)
+        shape: of one state, (*)
+    Returns: float64 (B, D); on the CPU where their device knows no float64
+    """
     if tuple(xt.shape[1:]) != shape or xt.ndim < 2:
         rule = f"must be (B, {', '.join(map(str, shape))})"
         raise ValueError(f'xt has shape {tuple(xt.shape)}: {rule}')
@@ -62,13 +71,16 @@ def state_rows(
     knows = finest(xt.device) is torch.float64
     return (xt if knows else xt.cpu()).double().flatten(1)
 
-def state_times(
-    T:int,               # the last time
-    t:float|Tensor,      # time(s) in 0..T
-    B:int,               # number of states
-    device:torch.device, # where the states are
-) -> Tensor: # one number, or (B,) on that device
-    "The times of states, or a ValueError"
+def state_times(T: int, t: float | Tensor, B: int, device: torch.device) -> Tensor:
+    """The times of states, or a ValueError
+
+    Arguments:
+        T: the last time
+        t: time(s) in 0..T
+        B: number of states
+        device: where the states are
+    Returns: one number, or (B,) on that device
+    """
     t = time_tensor(t, T)
     need_one_each(t, B)
     # one number stays on the CPU
@@ -76,22 +88,28 @@ def state_times(
     return t if alone else t.to(device)
 
 # %% ../nbs/80f_blocks.ipynb #mixtures-blocks
-def block_of(
-    a:Tensor,     # shape (B, ...)
-    i:int,        # first row of the block
-    n:int,        # number of rows
-    fill:float=0, # for rows that are not there
-) -> Tensor: # shape (n, ...)
-    "Rows i to i + n, the missing ones filled up"
+def block_of(a: Tensor, i: int, n: int, fill: float = 0) -> Tensor:
+    """Rows i to i + n, the missing ones filled up
+
+    Arguments:
+        a: shape (B, ...)
+        i: first row of the block
+        n: number of rows
+        fill: for rows that are not there
+    Returns: shape (n, ...)
+    """
     rows = a[i:i + n]
     return F.pad(rows, (0, 0) * (a.ndim - 1) + (0, n - len(rows)), value=fill)
 
-def column(
-    a:Tensor,            # one number, or one for each of n rows
-    n:int,               # number of rows
-    device:torch.device, # where they are
-) -> Tensor: # shape (n, 1)
-    "A coefficient for each row; one number on the CPU is spread there without a copy"
+def column(a: Tensor, n: int, device: torch.device) -> Tensor:
+    """A coefficient for each row; one number on the CPU is spread there without a copy
+
+    Arguments:
+        a: one number, or one for each of n rows
+        n: number of rows
+        device: where they are
+    Returns: shape (n, 1)
+    """
     if a.numel() == 1:
         a = torch.zeros(n, dtype=torch.float64, device=device) + a.reshape(())
     return a[:, None]
@@ -111,13 +129,15 @@ class Block(NamedTuple):
     level: Level      # what their times say
     parts: Components # what they may come from
 
-def level_at(
-    sched:Any,        # a schedule, for signal(t) and noise(t)
-    t:Tensor,         # one time, or one for each of n states
-    parts:Components, # the mixture
-    n:int,            # number of states
-) -> Level:
-    "Coefficients at times t, and how far each component is spread by then"
+def level_at(sched: Any, t: Tensor, parts: Components, n: int) -> Level:
+    """Coefficients at times t, and how far each component is spread by then
+
+    Arguments:
+        sched: a schedule, for signal(t) and noise(t)
+        t: one time, or one for each of n states
+        parts: the mixture
+        n: number of states
+    """
     device, D = parts.means.device, parts.means.shape[1]
     signal = column(sched.signal(t), n, device)
     noise = column(sched.noise(t), n, device)
@@ -127,12 +147,16 @@ def level_at(
 
 # %% ../nbs/80f_blocks.ipynb #oracles-blocks
 def blocks(
-    mixture:Any,       # with sched, shape, n_classes, and its components on a device
-    xt:Tensor,         # states, shape (B, *)
-    t:float|Tensor,    # time(s) in 0..T
-    c:int|Tensor|None, # class or classes
+    mixture: Any, xt: Tensor, t: float | Tensor, c: int | Tensor | None,
 ) -> Iterator[Block]:
-    "The states in blocks of rows, whose number depends on the mixture alone"
+    """The states in blocks of rows, whose number depends on the mixture alone
+
+    Arguments:
+        mixture: with sched, shape, n_classes, and its components on a device
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    """
     x = state_rows(xt, mixture.shape)
     B, device = len(x), x.device
     c = label_tensor(c, mixture.n_classes, B).to(device)
@@ -148,19 +172,25 @@ def blocks(
         yield Block(block_of(x, i, n), block_of(c, i, n, -1), level, parts)
 
 # %% ../nbs/80f_blocks.ipynb #3a190c28
-def share(
-    probs:Tensor, # probabilities of the components, shape (n, K)
-    a:Tensor,     # their factors, shape (n, K), or (n, 1) if they are equal
-) -> Tensor: # shape (n, 1)
-    "$\\sum_k \\mathrm{prob}_k a_k$"
+def share(probs: Tensor, a: Tensor) -> Tensor:
+    """$\\sum_k \\mathrm{prob}_k a_k$
+
+    Arguments:
+        probs: probabilities of the components, shape (n, K)
+        a: their factors, shape (n, K), or (n, 1) if they are equal
+    Returns: shape (n, 1)
+    """
     return a if a.shape[1] == 1 else (probs * a).sum(1, keepdim=True)
 
-def blend(
-    probs:Tensor, # probabilities of the components, shape (n, K)
-    a:Tensor,     # their factors, shape (n, K), or (n, 1) if they are equal
-    means:Tensor, # shape (K, D)
-) -> Tensor: # shape (n, D)
-    "$\\sum_k \\mathrm{prob}_k a_k \\mu_k$"
+def blend(probs: Tensor, a: Tensor, means: Tensor) -> Tensor:
+    """$\\sum_k \\mathrm{prob}_k a_k \\mu_k$
+
+    Arguments:
+        probs: probabilities of the components, shape (n, K)
+        a: their factors, shape (n, K), or (n, 1) if they are equal
+        means: shape (K, D)
+    Returns: shape (n, D)
+    """
     if a.shape[1] == 1:
         return a * steady_matmul(probs, means)
     return steady_matmul(probs * a, means)

@@ -38,12 +38,14 @@ class RunningAverage(WeightAveraging):
         super().__init__(use_buffers=False)
         self.count, self._swapped = 0, False
 
-    def average(self,
-        averages:list[Tensor], # to be changed
-        weights:list[Tensor],  # the live ones
-        k:int,                 # how many went into the averages so far
-    ) -> None:
-        "One step of the average; subclasses say how"
+    def average(self, averages: list[Tensor], weights: list[Tensor], k: int) -> None:
+        """One step of the average; subclasses say how
+
+        Arguments:
+            averages: to be changed
+            weights: the live ones
+            k: how many went into the averages so far
+        """
         raise NotImplementedError
 
     def averaged(self) -> Model|None:
@@ -92,11 +94,13 @@ def logs_now(trainer:L.Trainer) -> bool:
     last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
     return last or trainer._logger_connector.should_update_logs
 
-def averaged_model(
-    trainer:Any,   # a Lightning Trainer
-    pl_module:Any, # a LitDiffusion
-) -> Model:
-    "The model with the averaged weights; the live one if there is no average"
+def averaged_model(trainer: Any, pl_module: Any) -> Model:
+    """The model with the averaged weights; the live one if there is no average
+
+    Arguments:
+        trainer: a Lightning Trainer
+        pl_module: a LitDiffusion
+    """
     for callback in trainer.callbacks:
         average = getattr(callback, 'averaged', None)
         # during a validation the two have changed places
@@ -105,13 +109,16 @@ def averaged_model(
     return pl_module.model
 
 # %% ../nbs/87_callbacks.ipynb #cb-log-picture
-def log_picture(
-    logger,          # a TensorBoard or MLflow logger
-    name:str,        # of the picture
-    picture:Tensor,  # uint8 (H, W, 3)
-    step:int,        # optimiser step
-) -> bool: # whether the logger could take it
-    "Hand a picture to a logger"
+def log_picture(logger, name: str, picture: Tensor, step: int) -> bool:
+    """Hand a picture to a logger
+
+    Arguments:
+        logger: a TensorBoard or MLflow logger
+        name: of the picture
+        picture: uint8 (H, W, 3)
+        step: optimiser step
+    Returns: whether the logger could take it
+    """
     book:Any = getattr(logger, 'experiment', None)
     if hasattr(logger, 'run_id'):
         path = f'{name}/{step:06d}.png'
@@ -122,10 +129,13 @@ def log_picture(
     return True
 
 # %% ../nbs/87_callbacks.ipynb #cb-log-picture-2
-def points_picture(
-    x:Tensor, # points (B, d); one coordinate is drawn on a line
-) -> Tensor: # uint8 (H, W, 3)
-    "A picture of points, made without touching pyplot's state"
+def points_picture(x: Tensor) -> Tensor:
+    """A picture of points, made without touching pyplot's state
+
+    Arguments:
+        x: points (B, d); one coordinate is drawn on a line
+    Returns: uint8 (H, W, 3)
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from diffusion_nbdev.plots import show_points
@@ -137,12 +147,15 @@ def points_picture(
     return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 # %% ../nbs/87_callbacks.ipynb #cb-sample-picture
-def sample_picture(
-    model:Model, # whose samples are drawn
-    num:int,     # samples; of points, thirty times as many
-    n:int,       # steps of DDIM
-) -> Tensor: # uint8 (H, W, 3)
-    "A picture of samples, class after class; the generator stays where it was"
+def sample_picture(model: Model, num: int, n: int) -> Tensor:
+    """A picture of samples, class after class; the generator stays where it was
+
+    Arguments:
+        model: whose samples are drawn
+        num: samples; of points, thirty times as many
+        n: steps of DDIM
+    Returns: uint8 (H, W, 3)
+    """
     from diffusion_nbdev.plots import image_grid
     from diffusion_nbdev.style import as_images
     n, points = min(n, model.sched.T), len(model.data.shape) == 1
@@ -158,11 +171,13 @@ def sample_picture(
 # %% ../nbs/87_callbacks.ipynb #8d06604a
 class SamplePictures(L.Callback):
     "Samples of the averaged weights, logged as a picture every few epochs"
-    def __init__(self,
-        every:int=10, # epochs between two pictures
-        num:int=64,   # samples in one (points: thirty times as many)
-        n:int=20,     # steps of DDIM
-    ):
+    def __init__(self, every: int = 10, num: int = 64, n: int = 20):
+        """
+        Arguments:
+            every: epochs between two pictures
+            num: samples in one (points: thirty times as many)
+            n: steps of DDIM
+        """
         self.every = int(in_range('every', every, 1, whole=True))
         self.num = int(in_range('num', num, 1, whole=True))
         self.n = int(in_range('n', n, 1, whole=True))
@@ -182,10 +197,13 @@ class SamplePictures(L.Callback):
             log_picture(logger, 'samples', picture, trainer.global_step)
 
 # %% ../nbs/87_callbacks.ipynb #cb-run-folder
-def run_folder(
-    trainer:Any, # a Lightning Trainer
-) -> Path|None: # None where nothing is written
-    "The folder of one run; some loggers have one folder for all runs"
+def run_folder(trainer: Any) -> Path | None:
+    """The folder of one run; some loggers have one folder for all runs
+
+    Arguments:
+        trainer: a Lightning Trainer
+    Returns: None where nothing is written
+    """
     for callback in trainer.callbacks:
         # its checkpoints are in a folder of their own in there
         if isinstance(callback, LastCheckpoint) and callback.dirpath:
@@ -193,12 +211,16 @@ def run_folder(
     return Path(trainer.log_dir) if trainer.log_dir else None
 
 def training_facts(
-    trainer:L.Trainer, # at the end of a training
-    pl_module:Any,     # a LitDiffusion
-    how:str,           # it ended
-    start:float,       # when it began, by `time.perf_counter`
+    trainer: L.Trainer, pl_module: Any, how: str, start: float,
 ) -> dict[str, Any]:
-    "What a card says about a training"
+    """What a card says about a training
+
+    Arguments:
+        trainer: at the end of a training
+        pl_module: a LitDiffusion
+        how: it ended
+        start: when it began, by `time.perf_counter`
+    """
     versions = dict(torch=str(torch.__version__), lightning=version('lightning'))
     return dict(how=how, seed=pl_module.hparams.seed, steps=trainer.global_step,
                 epochs=trainer.current_epoch,
@@ -284,11 +306,13 @@ class History(L.Callback):
         self.val.append((trainer.global_step, found['val_loss'].item()))
 
 # %% ../nbs/87_callbacks.ipynb #callbacks-step-bar
-def training_bar(
-    trainer,    # Lightning's
-    shown:bool, # or counted in silence?
-):
-    "A progress bar over the steps of a training, from where it begins"
+def training_bar(trainer, shown: bool):
+    """A progress bar over the steps of a training, from where it begins
+
+    Arguments:
+        trainer: Lightning's
+        shown: or counted in silence?
+    """
     total = trainer.estimated_stepping_batches
     return tqdm(total=int(total) if math.isfinite(total) else None,
                 initial=trainer.global_step, desc='training', unit='step',

@@ -25,22 +25,26 @@ from diffusion_nbdev.files import (
 from .recipes import build, plain
 
 # %% ../nbs/82b_cards.ipynb #model-file
-def recipe_of(
-    made:nn.Module, # a net or a schedule
-    what:str,       # which of them, for the message
-) -> dict: # class_path and init_args
-    "How it is made again, or a ValueError if it does not record it"
+def recipe_of(made: nn.Module, what: str) -> dict:
+    """How it is made again, or a ValueError if it does not record it
+
+    Arguments:
+        made: a net or a schedule
+        what: which of them, for the message
+    Returns: class_path and init_args
+    """
     recipe = getattr(made, 'recipe', None)
     if isinstance(recipe, dict):
         return recipe
     why = 'does not record how it was made: decorate its class with @recorded'
     raise ValueError(f'{what} is a {type(made).__name__}, which {why}')
 
-def computed_weights(
-    net:nn.Module,
-    names:Iterable[str], # that a net made anew has
-) -> dict[str, Tensor]:
-    "Its weights by name; one that is computed, by weight norm say, as what it is"
+def computed_weights(net: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Its weights by name; one that is computed, by weight norm say, as what it is
+
+    Arguments:
+        names: that a net made anew has
+    """
     have = {k: v for k, v in net.state_dict().items() if 'parametrizations.' not in k}
     for name in set(names) - have.keys():
         with contextlib.suppress(AttributeError):
@@ -48,11 +52,12 @@ def computed_weights(
             have |= {name: weight} if torch.is_tensor(weight) else {}
     return have
 
-def own_tensors(
-    net:nn.Module,
-    recipe:dict, # how it was made
-) -> dict[str, Tensor]:
-    "Its weights under the names of a net made anew; ValueError where they do not fit"
+def own_tensors(net: nn.Module, recipe: dict) -> dict[str, Tensor]:
+    """Its weights under the names of a net made anew; ValueError where they do not fit
+
+    Arguments:
+        recipe: how it was made
+    """
     try:
         with torch.device('meta'):
             names = build(recipe).state_dict()
@@ -68,31 +73,39 @@ def own_tensors(
     return {name: have[name] for name in names}
 
 # %% ../nbs/82b_cards.ipynb #cards-parts
-def units_card(
-    units:Any, # see `Units`
-) -> dict:
-    "Units as a card holds them: names only where there are some"
+def units_card(units: Any) -> dict:
+    """Units as a card holds them: names only where there are some
+
+    Arguments:
+        units: see `Units`
+    """
     known = dataclasses.asdict(units)
     return {k: v for k, v in known.items()
             if v or k not in ('classes', 'columns', 'label')}
 
-def parts_of(
-    model:Any, # net, sched, pred, data, see `Model`
-) -> tuple[dict[str, Tensor], dict]: # weights, and what the card says of them
-    "What a weights file holds, or a ValueError if it could not be read again"
+def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
+    """What a weights file holds, or a ValueError if it could not be read again
+
+    Arguments:
+        model: net, sched, pred, data, see `Model`
+    Returns: weights, and what the card says of them
+    """
     net, sched = recipe_of(model.net, 'net'), recipe_of(model.sched, 'sched')
     own = dict(net=net, sched=sched, pred=model.pred,
                data=units_card(model.data))
     return own_tensors(model.net, net), own
 
 # %% ../nbs/82b_cards.ipynb #cards-save
-def save_model(
-    model:Any,       # net, sched, pred, data and card, see `Model`
-    path:str|Path,   # where to, ending in .safetensors
-    half:bool=False, # numbers of 16 bits in the file?
-    **facts,         # what else the card shall say
-) -> Path: # the same path; `model.card` is the card as written
-    "Write net, schedule, parameterisation, units and card to one file"
+def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> Path:
+    """Write net, schedule, parameterisation, units and card to one file
+
+    Arguments:
+        model: net, sched, pred, data and card, see `Model`
+        path: where to, ending in .safetensors
+        half: numbers of 16 bits in the file?
+        facts: what else the card shall say
+    Returns: the same path; `model.card` is the card as written
+    """
     path = Path(path)
     if path.suffix != '.safetensors':
         rule = 'the name of a weights file must end in .safetensors'
@@ -104,10 +117,12 @@ def save_model(
     return path
 
 # %% ../nbs/82b_cards.ipynb #cards-check
-def check_card(
-    model:Any, # net, sched, pred, data and card, see `Model`
-) -> None:
-    "ValueError if the model could not be written to a weights file, or not be read"
+def check_card(model: Any) -> None:
+    """ValueError if the model could not be written to a weights file, or not be read
+
+    Arguments:
+        model: net, sched, pred, data and card, see `Model`
+    """
     try:
         json.dumps(plain({**model.card, **parts_of(model)[1]}))
     except TypeError as e:
@@ -116,12 +131,13 @@ def check_card(
 # %% ../nbs/82b_cards.ipynb #2402ac87
 _Kind = TypeVar('_Kind')
 
-def units_of(
-    card:dict,
-    kind:type[_Kind], # `Units`
-    path:str|Path,    # for messages
-) -> _Kind:
-    "The units that a card holds, or a ValueError"
+def units_of(card: dict, kind: type[_Kind], path: str | Path) -> _Kind:
+    """The units that a card holds, or a ValueError
+
+    Arguments:
+        kind: `Units`
+        path: for messages
+    """
     try:
         return kind(**card['data'])
     except TypeError as e:
@@ -129,14 +145,18 @@ def units_of(
 
 # %% ../nbs/82b_cards.ipynb #built-cell
 def built(
-    card:dict,
-    tensors:dict[str, Tensor], # whose sizes bound those of the net
-    kind:type[_Kind],          # of the schedule
-    path:str|Path,             # for messages
-    trust:bool=False,          # see `build`
-    net:nn.Module|None=None,   # in place of the net that the card describes
+    card: dict, tensors: dict[str, Tensor], kind: type[_Kind], path: str | Path,
+    trust: bool = False, net: nn.Module | None = None,
 ) -> tuple[nn.Module, _Kind]:
-    "Net and schedule that a card describes, or a ValueError"
+    """Net and schedule that a card describes, or a ValueError
+
+    Arguments:
+        tensors: whose sizes bound those of the net
+        kind: of the schedule
+        path: for messages
+        trust: see `build`
+        net: in place of the net that the card describes
+    """
     try:
         if net is None:
             checked_sizes(card, tensors, trust)
@@ -153,12 +173,15 @@ def built(
 
 # %% ../nbs/82b_cards.ipynb #cards-filled
 def filled(
-    net:nn.Module,             # as it was built
-    tensors:dict[str, Tensor], # its weights by name
-    card:dict,
-    path:str|Path,             # for messages
+    net: nn.Module, tensors: dict[str, Tensor], card: dict, path: str | Path,
 ) -> nn.Module:
-    "The net with its weights, in the file's own type unless that was rounded"
+    """The net with its weights, in the file's own type unless that was rounded
+
+    Arguments:
+        net: as it was built
+        tensors: its weights by name
+        path: for messages
+    """
     fill(net, tensors, path)
     dtypes = {v.dtype for v in tensors.values() if v.is_floating_point()}
     if len(dtypes) == 1 and not card.get('half'):
@@ -166,12 +189,14 @@ def filled(
     return net
 
 # %% ../nbs/82b_cards.ipynb #cards-classes-code
-def label_table(
-    name:str,        # of the table, for the message
-    old:Tensor|None, # of the file, shape (classes + 1, dim); None: it has none
-    want:Tensor,     # of the net, any values
-) -> Tensor:
-    "The rows of the file, and for further classes that of none; or a ValueError"
+def label_table(name: str, old: Tensor | None, want: Tensor) -> Tensor:
+    """The rows of the file, and for further classes that of none; or a ValueError
+
+    Arguments:
+        name: of the table, for the message
+        old: of the file, shape (classes + 1, dim); None: it has none
+        want: of the net, any values
+    """
     if old is None:
         return torch.zeros(want.shape)
     if old.ndim == want.ndim == 2 and old.shape[1] == want.shape[1]:
@@ -181,12 +206,17 @@ def label_table(
                      f'{tuple(want.shape)}: only a table of labels can be made anew')
 
 def other_classes(
-    tensors:dict[str, Tensor], # of a weights file
-    card:dict,                 # of the same file
-    n_classes:int,             # that the net shall know
-    trust:bool=False,          # see `build`
-) -> tuple[dict[str, Tensor], dict]: # tensors and card of the new net
-    "Weights and card of the same net for other classes, or a ValueError"
+    tensors: dict[str, Tensor], card: dict, n_classes: int, trust: bool = False,
+) -> tuple[dict[str, Tensor], dict]:
+    """Weights and card of the same net for other classes, or a ValueError
+
+    Arguments:
+        tensors: of a weights file
+        card: of the same file
+        n_classes: that the net shall know
+        trust: see `build`
+    Returns: tensors and card of the new net
+    """
     in_range('n_classes', n_classes, 1, whole=True)
     given = card['net'].get('init_args', {})
     # TableNet has the shorter name

@@ -15,10 +15,12 @@ from pathlib import Path
 # %% ../nbs/84a_cells.ipynb #84a-text
 MARKS = {b'\xef\xbb\xbf': 'utf-8-sig', b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16'}
 
-def text_of(
-    path:Path, # of a table
-) -> str:
-    "The text of a file; ValueError if it is none"
+def text_of(path: Path) -> str:
+    """The text of a file; ValueError if it is none
+
+    Arguments:
+        path: of a table
+    """
     raw = path.read_bytes()
     codec = next((c for mark, c in MARKS.items() if raw.startswith(mark)), 'utf-8')
     try:
@@ -26,10 +28,13 @@ def text_of(
     except UnicodeDecodeError as e:
         raise ValueError(f'{path}: not a text file in UTF-8 (byte {e.start})') from None
 
-def lines_of(
-    text:str, # of a table
-) -> tuple[list[tuple[int, str]], str]: # numbered lines; the separator, if it is stated
-    "Lines that hold something: no comments above the table, no blank lines"
+def lines_of(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Lines that hold something: no comments above the table, no blank lines
+
+    Arguments:
+        text: of a table
+    Returns: numbered lines; the separator, if it is stated
+    """
     lines = enumerate(re.split(r'\r\n|\n|\r', text), 1)
     numbered = [(k, line) for k, line in lines if line.strip()]
     # a lone # is the name of a column
@@ -44,17 +49,21 @@ THOUSANDS = re.compile(r'[+-]?[1-9]\d{0,2},\d{3}')
 MISSING = {'', 'na', 'n/a', '#n/a', '<na>', 'nan', 'nat', 'null', 'none', '?', '-', '.',
            'missing'}
 
-def kind(
-    cell:str, # of a table, stripped
-) -> str:
-    "'number', 'missing' or 'word'"
+def kind(cell: str) -> str:
+    """'number', 'missing' or 'word'
+
+    Arguments:
+        cell: of a table, stripped
+    """
     if NUMBER.fullmatch(cell): return 'number'
     return 'missing' if cell.lower() in MISSING else 'word'
 
-def with_points(
-    rows:list[list[str]], # cells
-) -> list[list[str]]:
-    "Decimal commas as points, if the table has such and no decimal points"
+def with_points(rows: list[list[str]]) -> list[list[str]]:
+    """Decimal commas as points, if the table has such and no decimal points
+
+    Arguments:
+        rows: cells
+    """
     cells = [cell for row in rows for cell in row]
     commas = {cell for cell in cells if COMMA.fullmatch(cell)}
     if any(NUMBER.fullmatch(cell) and '.' in cell for cell in cells): return rows
@@ -66,11 +75,14 @@ def with_points(
 # %% ../nbs/84a_cells.ipynb #84a-split
 SEPARATORS = ';', '\t', ',', '|'
 
-def cut(
-    lines:list[str], # of a table
-    separator:str,   # ' ' for any blanks
-) -> tuple[list[list[str]], list[int]]: # cells, stripped; the last line of each row
-    "Lines as rows of cells; csv.Error for quotation marks that do not close"
+def cut(lines: list[str], separator: str) -> tuple[list[list[str]], list[int]]:
+    """Lines as rows of cells; csv.Error for quotation marks that do not close
+
+    Arguments:
+        lines: of a table
+        separator: ' ' for any blanks
+    Returns: cells, stripped; the last line of each row
+    """
     if separator == ' ': lines = [' '.join(line.split()) for line in lines]
     found = csv.reader((f'{line}\n' for line in lines), delimiter=separator,
                        skipinitialspace=True, strict=True)
@@ -80,11 +92,14 @@ def cut(
         at.append(found.line_num - 1)
     return rows if separator == ',' else with_points(rows), at
 
-def merit(
-    lines:list[str], # of a table
-    separator:str,   # one way to cut them
-) -> tuple: # greater is better
-    "How well a separator suits: even rows, many numbers, many cells"
+def merit(lines: list[str], separator: str) -> tuple:
+    """How well a separator suits: even rows, many numbers, many cells
+
+    Arguments:
+        lines: of a table
+        separator: one way to cut them
+    Returns: greater is better
+    """
     try: rows, _ = cut(lines, separator)
     except csv.Error: return ()
     body = rows[1:] or rows
@@ -95,10 +110,13 @@ def merit(
     return n > 1 and even, n > 1 and most, even, len(rows[0]) in (n, n - 1), share, n
 
 # %% ../nbs/84a_cells.ipynb #84a-cells
-def cells_of(
-    path:Path, # of a table
-) -> tuple[list[list[str]], list[int]]: # rows of equally many cells; their lines
-    "All cells of a table; ValueError for a line that has more or fewer"
+def cells_of(path: Path) -> tuple[list[list[str]], list[int]]:
+    """All cells of a table; ValueError for a line that has more or fewer
+
+    Arguments:
+        path: of a table
+    Returns: rows of equally many cells; their lines
+    """
     numbered, stated = lines_of(text_of(path))
     if not numbered: raise ValueError(f'{path}: is empty')
     lines = [line for _, line in numbered]
@@ -118,18 +136,22 @@ def cells_of(
     return rows, at
 
 # %% ../nbs/84a_cells.ipynb #84a-header
-def numeric(
-    column:list[str], # the cells below the first
-) -> bool:
-    "Is it a column of numbers? A few words may be mistakes"
+def numeric(column: list[str]) -> bool:
+    """Is it a column of numbers? A few words may be mistakes
+
+    Arguments:
+        column: the cells below the first
+    """
     kinds = [kind(cell) for cell in column]
     return kinds.count('number') > kinds.count('word')
 
-def like_names(
-    first:list[str],       # cells of the first line
-    body:list[list[str]],  # the columns below
-) -> bool:
-    "Whole numbers, all different and far from everything below: years, for instance"
+def like_names(first: list[str], body: list[list[str]]) -> bool:
+    """Whole numbers, all different and far from everything below: years, for instance
+
+    Arguments:
+        first: cells of the first line
+        body: the columns below
+    """
     found = [(float(cell), [float(v) for v in column if kind(v) == 'number'])
              for cell, column in zip(first, body) if kind(cell) == 'number']
     far = []
@@ -141,11 +163,13 @@ def like_names(
     return len(found) > 1 and all(far) and len({v for v, _ in found}) == len(found)
 
 # %% ../nbs/84a_cells.ipynb #84a-has-header
-def has_header(
-    rows:list[list[str]], # all cells
-    where:str,            # what a message calls the first line
-) -> bool:
-    "Does the first line hold the names of the columns? ValueError where in doubt"
+def has_header(rows: list[list[str]], where: str) -> bool:
+    """Does the first line hold the names of the columns? ValueError where in doubt
+
+    Arguments:
+        rows: all cells
+        where: what a message calls the first line
+    """
     first, body = rows[0], [list(column) for column in zip(*rows[1:])]
     over = [kind(cell) for cell, column in zip(first, body) if numeric(column)]
     if 'word' in over and 'number' not in over: return True

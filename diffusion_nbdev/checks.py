@@ -15,12 +15,15 @@ from typing import Any, TypeVar
 # %% ../nbs/80_checks.ipynb #4ffeaf7c
 _Number = TypeVar('_Number', bound=float)
 
-def limits(
-    lo:float,    # smallest value allowed
-    hi:float,    # largest value allowed
-    inside:bool, # are the two ends themselves forbidden?
-) -> str: # with a space before it; empty if there are none
-    "The limits of a number, in words"
+def limits(lo: float, hi: float, inside: bool) -> str:
+    """The limits of a number, in words
+
+    Arguments:
+        lo: smallest value allowed
+        hi: largest value allowed
+        inside: are the two ends themselves forbidden?
+    Returns: with a space before it; empty if there are none
+    """
     if inside:
         return f' strictly between {lo:g} and {hi:g}'
     if math.isfinite(lo) and math.isfinite(hi):
@@ -33,14 +36,20 @@ def limits(
 
 # %% ../nbs/80_checks.ipynb #checks-in-range
 def in_range(
-    name:str,           # what the reader calls it
-    x:_Number,          # the value to check
-    lo:float=-math.inf, # smallest value allowed
-    hi:float=math.inf,  # largest value allowed
-    whole:bool=False,   # must it be a whole number?
-    inside:bool=False,  # are the two ends themselves forbidden?
-) -> _Number: # x itself
-    "`x`, or a ValueError that gives its name, its value and what is allowed"
+    name: str, x: _Number, lo: float = -math.inf, hi: float = math.inf,
+    whole: bool = False, inside: bool = False,
+) -> _Number:
+    """`x`, or a ValueError that gives its name, its value and what is allowed
+
+    Arguments:
+        name: what the reader calls it
+        x: the value to check
+        lo: smallest value allowed
+        hi: largest value allowed
+        whole: must it be a whole number?
+        inside: are the two ends themselves forbidden?
+    Returns: x itself
+    """
     kind = numbers.Integral if whole else numbers.Real
     ok = isinstance(x, kind) and not isinstance(x, bool) and math.isfinite(x)
     if ok and (lo < x < hi if inside else lo <= x <= hi):
@@ -49,12 +58,15 @@ def in_range(
     raise ValueError(f'{name} = {x!r}: must be {what}{limits(lo, hi, inside)}')
 
 # %% ../nbs/80_checks.ipynb #d09342d3
-def choose(
-    name:str,              # the name that was asked for
-    known:Collection[str], # the names there are, or a dictionary of things by name
-    what:str,              # what kind of thing it is, for the message
-) -> Any: # `known[name]` of a dictionary, else the name
-    "What goes by `name`, or a ValueError that suggests the nearest names"
+def choose(name: str, known: Collection[str], what: str) -> Any:
+    """What goes by `name`, or a ValueError that suggests the nearest names
+
+    Arguments:
+        name: the name that was asked for
+        known: the names there are, or a dictionary of things by name
+        what: what kind of thing it is, for the message
+    Returns: `known[name]` of a dictionary, else the name
+    """
     if isinstance(name, str) and name in known:
         return known[name] if isinstance(known, Mapping) else name
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.4)

@@ -19,17 +19,21 @@ from .checks import choose
 _DTYPE = 'label c has dtype {dtype}: must be whole numbers'
 _SHAPE = 'labels of shape {shape} for {B} samples: must be () or ({B},)'
 
-def are_whole(
-    x:Tensor, # of any type
-) -> bool:
-    "Are these whole numbers, neither real, complex nor boolean?"
+def are_whole(x: Tensor) -> bool:
+    """Are these whole numbers, neither real, complex nor boolean?
+
+    Arguments:
+        x: of any type
+    """
     return not (x.is_floating_point() or x.is_complex() or x.dtype is torch.bool)
 
-def label_rule(
-    n_classes:int|None, # None if not known
-    null:bool,          # may a label be -1?
-) -> str:
-    "The labels that are allowed, in words"
+def label_rule(n_classes: int | None, null: bool) -> str:
+    """The labels that are allowed, in words
+
+    Arguments:
+        n_classes: None if not known
+        null: may a label be -1?
+    """
     least = '-1 (no label)' if null else '0'
     if n_classes is None:
         return f'at least {least}'
@@ -39,14 +43,20 @@ def label_rule(
 
 # %% ../nbs/80b_classes.ipynb #classes-checked
 def checked_labels(
-    c:int|list[int]|Tensor, # one label for all samples, or one for each
-    B:int,                  # number of samples
-    n_classes:int|None,     # labels are 0 .. n_classes-1; None if not known
-    null:bool=True,         # may a label be -1, the null label?
-    dtype:str=_DTYPE,        # message for numbers that are not whole
-    shape:str=_SHAPE,        # message for a wrong number of them
-) -> Tensor: # long, where it was, of shape (), (1,) or (B,)
-    "Labels as whole numbers, or a ValueError that names the one that does not exist"
+    c: int | list[int] | Tensor, B: int, n_classes: int | None, null: bool = True,
+    dtype: str = _DTYPE, shape: str = _SHAPE,
+) -> Tensor:
+    """Labels as whole numbers, or a ValueError that names the one that does not exist
+
+    Arguments:
+        c: one label for all samples, or one for each
+        B: number of samples
+        n_classes: labels are 0 .. n_classes-1; None if not known
+        null: may a label be -1, the null label?
+        dtype: message for numbers that are not whole
+        shape: message for a wrong number of them
+    Returns: long, where it was, of shape (), (1,) or (B,)
+    """
     c = torch.as_tensor(c)
     if not are_whole(c):
         raise ValueError(dtype.format(dtype=c.dtype))
@@ -62,11 +72,14 @@ def checked_labels(
     return c.long()
 
 # %% ../nbs/80b_classes.ipynb #80b-classes-numbers
-def class_numbers(
-    c:Any, # labels or names of classes, one or several; or None
-    classes:Sequence[str], # the names; '' for a class that no row has; empty: no names
-) -> Any: # labels; what is no name is left as it is
-    "Names of classes as labels; ValueError for one that is not there"
+def class_numbers(c: Any, classes: Sequence[str]) -> Any:
+    """Names of classes as labels; ValueError for one that is not there
+
+    Arguments:
+        c: labels or names of classes, one or several; or None
+        classes: the names; '' for a class that no row has; empty: no names
+    Returns: labels; what is no name is left as it is
+    """
     if c is None: return None
     found = c.cpu().numpy() if torch.is_tensor(c) else np.asarray(c)
     if found.dtype.kind in 'US':
@@ -80,20 +93,28 @@ def class_numbers(
     return c
 
 # %% ../nbs/80b_classes.ipynb #154b1f48
-def label_tensor(
-    c:int|Tensor|None, # class, or classes of shape (B,); -1 or None: all classes
-    n_classes:int,     # classes are 0 .. n_classes-1
-    B:int,             # number of samples
-) -> Tensor: # long, shape (B,)
-    "Labels as a tensor, one for each sample, the null label where none is given"
+def label_tensor(c: int | Tensor | None, n_classes: int, B: int) -> Tensor:
+    """Labels as a tensor, one for each sample, the null label where none is given
+
+    Arguments:
+        c: class, or classes of shape (B,); -1 or None: all classes
+        n_classes: classes are 0 .. n_classes-1
+        B: number of samples
+    Returns: long, shape (B,)
+    """
     return checked_labels(-1 if c is None else c, B, n_classes).expand(B)
 
 def labels(
-    c:int|Tensor|None,       # a class for all, one class a sample, or None
-    B:int,                   # number of samples
-    n_classes:int|None=None, # classes are 0 .. n_classes-1; None if not known
-) -> Tensor|None: # long (B,)
-    "Labels for a net, one a sample, None for none"
+    c: int | Tensor | None, B: int, n_classes: int | None = None,
+) -> Tensor | None:
+    """Labels for a net, one a sample, None for none
+
+    Arguments:
+        c: a class for all, one class a sample, or None
+        B: number of samples
+        n_classes: classes are 0 .. n_classes-1; None if not known
+    Returns: long (B,)
+    """
     if c is None:
         return None
     if n_classes == 0:
@@ -101,9 +122,12 @@ def labels(
         raise ValueError(f'label c = {first}: this net knows no classes')
     return checked_labels(c, B, n_classes).expand(B)
 
-def known(
-    net:Any,       # a net; `n_classes` of 0 says that it knows no labels
-    c:Tensor|None, # labels
-) -> Tensor|None: # the labels, or None for such a net
-    "Labels for a net that may know none"
+def known(net: Any, c: Tensor | None) -> Tensor | None:
+    """Labels for a net that may know none
+
+    Arguments:
+        net: a net; `n_classes` of 0 says that it knows no labels
+        c: labels
+    Returns: the labels, or None for such a net
+    """
     return None if getattr(net, 'n_classes', None) == 0 else c

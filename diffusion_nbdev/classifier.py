@@ -18,11 +18,13 @@ from .checks import in_range
 from .recipes import recorded
 
 # %% ../nbs/84g_classifier.ipynb #84g-net
-def picture_level(
-    c_in:int,  # channels that come in
-    c_out:int, # channels that go out
-) -> nn.Sequential:
-    "Two convolutions, each scaled by the averages of its batch; half the size"
+def picture_level(c_in: int, c_out: int) -> nn.Sequential:
+    """Two convolutions, each scaled by the averages of its batch; half the size
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+    """
     layers = []
     for a, stride in ((c_in, 2), (c_out, 1)):
         conv = nn.Conv2d(a, c_out, 3, stride, 1, bias=False)
@@ -32,13 +34,18 @@ def picture_level(
 @recorded
 class PictureNet(nn.Module):
     "A small classifier of pictures in [-1, 1], which are compared by its features"
-    def __init__(self,
-        shape:Sequence[int], # of a picture: C, H, W
-        n_classes:int,       # labels run from 0 to n_classes - 1
-        width:int=32,        # channels of the first level
-        dim:int=64,          # features
-        dropout:float=0.2,   # of the features, in training only
+    def __init__(
+        self, shape: Sequence[int], n_classes: int, width: int = 32, dim: int = 64,
+        dropout: float = 0.2,
     ):
+        """
+        Arguments:
+            shape: of a picture: C, H, W
+            n_classes: labels run from 0 to n_classes - 1
+            width: channels of the first level
+            dim: features
+            dropout: of the features, in training only
+        """
         super().__init__()
         if len(shape) != 3 or min(shape) < 1 or min(shape[1:]) < 4:
             raise ValueError(f'pictures of shape {list(shape)}: must be [C, H, W] with '
@@ -61,11 +68,13 @@ class PictureNet(nn.Module):
         return self.head(self.features(x))
 
 # %% ../nbs/84g_classifier.ipynb #84g-jolt
-def jolted(
-    x:Tensor,                  # pictures, (B, C, H, W)
-    generator:torch.Generator, # of how much
-) -> Tensor:
-    "Pictures turned by up to 10 degrees, scaled by 10 %, moved by 7 % of their size"
+def jolted(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures turned by up to 10 degrees, scaled by 10 %, moved by 7 % of their size
+
+    Arguments:
+        x: pictures, (B, C, H, W)
+        generator: of how much
+    """
     most = torch.tensor([math.radians(10), 0.1, 0.14, 0.14])[:, None]
     jolt = (2 * torch.rand(4, len(x), generator=generator) - 1) * most
     angle, size, dx, dy = jolt
@@ -74,22 +83,30 @@ def jolted(
     grid = F.affine_grid(way, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode='border', align_corners=False)
 
-def planned_steps(
-    n:int, # pictures to learn from
-) -> int:
-    "Twenty rounds, but at least 500 steps and at most 4,000"
+def planned_steps(n: int) -> int:
+    """Twenty rounds, but at least 500 steps and at most 4,000
+
+    Arguments:
+        n: pictures to learn from
+    """
     return min(4000, max(500, 20 * n // 64))
 
 # %% ../nbs/84g_classifier.ipynb #84g-train
 def fit_classifier(
-    x:Tensor,            # pictures in [0, 1], (N, C, H, W)
-    c:Tensor,            # labels, (N,)
-    n_classes:int,       # labels run from 0 to n_classes - 1
-    steps:int|None=None, # None: as many as `planned_steps`
-    seed:int=0,          # of the first weights, the batches and the jolts
-    bar:bool=True,       # show one?
-) -> PictureNet: # in evaluation mode
-    "A classifier of these pictures: AdamW, batches of 64, one cycle of its rate"
+    x: Tensor, c: Tensor, n_classes: int, steps: int | None = None, seed: int = 0,
+    bar: bool = True,
+) -> PictureNet:
+    """A classifier of these pictures: AdamW, batches of 64, one cycle of its rate
+
+    Arguments:
+        x: pictures in [0, 1], (N, C, H, W)
+        c: labels, (N,)
+        n_classes: labels run from 0 to n_classes - 1
+        steps: None: as many as `planned_steps`
+        seed: of the first weights, the batches and the jolts
+        bar: show one?
+    Returns: in evaluation mode
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -107,10 +124,13 @@ def fit_classifier(
     return net.eval()
 
 # %% ../nbs/84g_classifier.ipynb #84g-turns
-def quarter_turns(
-    x:Tensor, # pictures, (N, C, S, S)
-) -> tuple[Tensor, Tensor]: # (4 N, C, S, S), and by how many quarters each is turned
-    "Every picture in all four ways; ValueError if they are not square"
+def quarter_turns(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Every picture in all four ways; ValueError if they are not square
+
+    Arguments:
+        x: pictures, (N, C, S, S)
+    Returns: (4 N, C, S, S), and by how many quarters each is turned
+    """
     if x.shape[2] != x.shape[3]:
         raise ValueError(f'pictures of shape {list(x.shape[1:])} without classes: must '
                          'be square, to be judged by their quarter turns')

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 # %% ../nbs/84e_columns.ipynb #84e-spans
-def spans(
-    columns:dict[str, str|list[str]], # name -> 'real', 'whole', or its words
-) -> list[slice]: # one for each column
-    "Which coordinates belong to which column: a word has one of its own"
+def spans(columns: dict[str, str | list[str]]) -> list[slice]:
+    """Which coordinates belong to which column: a word has one of its own
+
+    Arguments:
+        columns: name -> 'real', 'whole', or its words
+    Returns: one for each column
+    """
     out, start = [], 0
     for what in columns.values():
         stop = start + (1 if isinstance(what, str) else len(what))
@@ -23,18 +26,22 @@ def spans(
         start = stop
     return out
 
-def coordinate_names(
-    columns:dict[str, str|list[str]], # as above
-) -> list[str]:
-    "The name of each coordinate: a column's, and the word that it stands for"
+def coordinate_names(columns: dict[str, str | list[str]]) -> list[str]:
+    """The name of each coordinate: a column's, and the word that it stands for
+
+    Arguments:
+        columns: as above
+    """
     return [label for name, what in columns.items() for label in
             ([name] if isinstance(what, str) else [f'{name}={word}' for word in what])]
 
-def check_columns(
-    columns:dict[str, str|list[str]], # as above
-    shape:list[int], # of one sample
-):
-    "ValueError for columns that do not describe the coordinates of a sample"
+def check_columns(columns: dict[str, str | list[str]], shape: list[int]):
+    """ValueError for columns that do not describe the coordinates of a sample
+
+    Arguments:
+        columns: as above
+        shape: of one sample
+    """
     for name, what in columns.items():
         words = isinstance(what, list) and len(what) > 0 and len(set(what)) == len(what)
         if what not in ('real', 'whole') and not words:
@@ -44,11 +51,13 @@ def check_columns(
     if columns and shape != [n]:
         raise ValueError(f'columns: they have {n} coordinates, a sample has {shape}')
 
-def check_names(
-    classes:list[str], # names of the labels; '' for one that no row has
-    n_classes:int,     # how many there should be
-):
-    "ValueError for names of classes that are too few, too many or the same"
+def check_names(classes: list[str], n_classes: int):
+    """ValueError for names of classes that are too few, too many or the same
+
+    Arguments:
+        classes: names of the labels; '' for one that no row has
+        n_classes: how many there should be
+    """
     if classes and len(classes) != n_classes:
         raise ValueError(f'classes: {len(classes)} names for {n_classes} classes')
     names = [name for name in classes if name]
@@ -56,11 +65,14 @@ def check_names(
     if twice: raise ValueError(f'classes: two have the name {twice[0]!r}')
 
 # %% ../nbs/84e_columns.ipynb #84e-settled
-def settled(
-    x:Tensor, # samples as a net leaves them, in the data's units, (*, D)
-    columns:dict[str, str|list[str]], # what they are; empty: nothing is known
-) -> Tensor: # (*, D)
-    "Whole numbers made whole, and one word chosen in each column of words"
+def settled(x: Tensor, columns: dict[str, str | list[str]]) -> Tensor:
+    """Whole numbers made whole, and one word chosen in each column of words
+
+    Arguments:
+        x: samples as a net leaves them, in the data's units, (*, D)
+        columns: what they are; empty: nothing is known
+    Returns: (*, D)
+    """
     if all(what == 'real' for what in columns.values()): return x
     out = x.clone()
     for what, span in zip(columns.values(), spans(columns)):
@@ -73,21 +85,25 @@ def settled(
     return out
 
 # %% ../nbs/84e_columns.ipynb #84e-table
-def column_values(
-    part:Tensor, # coordinates of one column, (N, k)
-    what:str|list[str], # 'real', 'whole', or its words
-) -> list:
-    "The cells of a column"
+def column_values(part: Tensor, what: str | list[str]) -> list:
+    """The cells of a column
+
+    Arguments:
+        part: coordinates of one column, (N, k)
+        what: 'real', 'whole', or its words
+    """
     if what == 'whole': return [int(v) for v in part[:, 0].round().tolist()]
     if isinstance(what, str): return part[:, 0].tolist()
     return [what[k] for k in part.argmax(1).tolist()]
 
-def as_table(
-    units:Any,  # see `Units`
-    x:Tensor,   # samples in the data's own units, shape (N, *)
-    c:Any=None, # their labels, (N,)
-) -> dict[str, list]:
-    "Samples as columns: name -> cells; the last one holds the labels"
+def as_table(units: Any, x: Tensor, c: Any = None) -> dict[str, list]:
+    """Samples as columns: name -> cells; the last one holds the labels
+
+    Arguments:
+        units: see `Units`
+        x: samples in the data's own units, shape (N, *)
+        c: their labels, (N,)
+    """
     x = torch.as_tensor(x).flatten(1)
     known:dict[str, str|list[str]] = units.columns or {
         f'x{k}': 'real' for k in range(x.shape[1])}

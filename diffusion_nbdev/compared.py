@@ -20,37 +20,48 @@ from torch import Tensor
 from .sets import partition_p
 
 # %% ../nbs/80h_compared.ipynb #80h-scale
-def column_scale(
-    y:Tensor, # real rows, float64 (m, D)
-) -> tuple[Tensor, Tensor]: # means, standard deviations; a constant column has its size
-    "Where the columns of a table lie, and how wide they are, each of shape (D,)"
+def column_scale(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the columns of a table lie, and how wide they are, each of shape (D,)
+
+    Arguments:
+        y: real rows, float64 (m, D)
+    Returns: means, standard deviations; a constant column has its size
+    """
     mean, std = y.mean(0), y.std(0)
     same = (y == y[:1]).all(0)
     return mean, torch.where(same, mean.abs().clamp(min=1), std)
 
-def in_stds(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> tuple[Tensor, Tensor]:
-    "Both sets, each column with mean 0 and standard deviation 1 in the second"
+def in_stds(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets, each column with mean 0 and standard deviation 1 in the second
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    """
     mean, std = column_scale(y)
     return (x - mean) / std, (y - mean) / std
 
 # %% ../nbs/80h_compared.ipynb #80h-columns
-def mean_shift(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> tuple[float, int]: # in standard deviations of the real rows; which column
-    "The largest difference between the means of a column"
+def mean_shift(x: Tensor, y: Tensor) -> tuple[float, int]:
+    """The largest difference between the means of a column
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    Returns: in standard deviations of the real rows; which column
+    """
     a, b = in_stds(x, y)
     off = (a.mean(0) - b.mean(0)).abs()
     return off.max().item(), int(off.argmax())
 
-def std_ratio(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> tuple[float, int]: # below 1: too narrow; which column
-    "The ratio of a column's standard deviations that is farthest from 1"
+def std_ratio(x: Tensor, y: Tensor) -> tuple[float, int]:
+    """The ratio of a column's standard deviations that is farthest from 1
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    Returns: below 1: too narrow; which column
+    """
     wide = column_scale(y)[1]
     # a constant column has no ratio, and a column that should vary may be constant
     same = (y == y[:1]).all(0)
@@ -59,51 +70,66 @@ def std_ratio(
     return ratio[k].item(), k
 
 # %% ../nbs/80h_compared.ipynb #80h-correlations
-def correlations(
-    x:Tensor, # rows, (n, D)
-) -> Tensor: # (D (D - 1) / 2,)
-    "Of each pair of columns; 0 for a constant column"
+def correlations(x: Tensor) -> Tensor:
+    """Of each pair of columns; 0 for a constant column
+
+    Arguments:
+        x: rows, (n, D)
+    Returns: (D (D - 1) / 2,)
+    """
     r = torch.atleast_2d(torch.corrcoef(x.T)).nan_to_num()
     return r[tuple(torch.triu_indices(*r.shape, offset=1))]
 
-def correlation_gap(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> float: # from 0 to 2
-    "Mean absolute difference of the correlations"
+def correlation_gap(x: Tensor, y: Tensor) -> float:
+    """Mean absolute difference of the correlations
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    Returns: from 0 to 2
+    """
     a, b = (correlations(in_stds(v, y)[0]) for v in (x, y))
     return (a - b).abs().mean().item() if len(a) else 0.
 
 # %% ../nbs/80h_compared.ipynb #80h-nearest
 MOST = 1000 # rows on each side where all pairs are looked at
 
-def nearest_row(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> float: # in standard deviations, a column; 0: a copy
-    "Median distance to the nearest real row, of up to 1,000 rows"
+def nearest_row(x: Tensor, y: Tensor) -> float:
+    """Median distance to the nearest real row, of up to 1,000 rows
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    Returns: in standard deviations, a column; 0: a copy
+    """
     a, b = in_stds(x, y)
     near = torch.cdist(a[:MOST], b).amin(1)
     return near.median().item() / math.sqrt(x.shape[1])
 
 # %% ../nbs/80h_compared.ipynb #80h-nets
-def layers(
-    sizes:Sequence[int],       # features of each layer, from the first to the last
-    nets:int,                  # how many side by side
-    generator:torch.Generator, # of the weights
-) -> list[Tensor]: # weights (nets, in, out) and offsets (nets, 1, out), in turn
-    "Several small nets of the same shape, as tensors with gradients"
+def layers(sizes: Sequence[int], nets: int, generator: torch.Generator) -> list[Tensor]:
+    """Several small nets of the same shape, as tensors with gradients
+
+    Arguments:
+        sizes: features of each layer, from the first to the last
+        nets: how many side by side
+        generator: of the weights
+    Returns: weights (nets, in, out) and offsets (nets, 1, out), in turn
+    """
     found = []
     for a, b in zip(sizes, sizes[1:]):
         w = torch.randn(nets, a, b, generator=generator) / math.sqrt(a)
         found += [w.requires_grad_(), torch.zeros(nets, 1, b).requires_grad_()]
     return found
 
-def scores(
-    weights:list[Tensor], # as `layers` makes them
-    x:Tensor,             # rows, (n, D)
-) -> Tensor: # (nets, n)
-    "What each net says of each row: above 0, it is real"
+def scores(weights: list[Tensor], x: Tensor) -> Tensor:
+    """What each net says of each row: above 0, it is real
+
+    Arguments:
+        weights: as `layers` makes them
+        x: rows, (n, D)
+    Returns: (nets, n)
+    """
     h = x.expand(len(weights[0]), *x.shape)
     for k in range(0, len(weights), 2):
         h = torch.baddbmm(weights[k + 1], h if k == 0 else F.silu(h), weights[k])
@@ -113,12 +139,16 @@ def scores(
 STEPS, FOLDS = 150, 3
 
 def trained_nets(
-    x:Tensor,        # rows of both sets, float32 (n, D)
-    real:Tensor,     # 1 for a real row, 0 for a sample, (n,)
-    learning:Tensor, # which rows each net learns from, bool (FOLDS, n)
-    generator:torch.Generator, # of the weights
+    x: Tensor, real: Tensor, learning: Tensor, generator: torch.Generator,
 ) -> list[Tensor]:
-    "Small nets that tell real rows from samples"
+    """Small nets that tell real rows from samples
+
+    Arguments:
+        x: rows of both sets, float32 (n, D)
+        real: 1 for a real row, 0 for a sample, (n,)
+        learning: which rows each net learns from, bool (FOLDS, n)
+        generator: of the weights
+    """
     weights = layers([x.shape[1], 64, 64, 1], len(learning), generator)
     opt = torch.optim.AdamW(weights, 5e-3, weight_decay=0.05)
     target, share = real.expand(learning.shape), learning / learning.sum(1, True)
@@ -132,33 +162,44 @@ def trained_nets(
     return weights
 
 # %% ../nbs/80h_compared.ipynb #80h-two-sample-b
-def mixed(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (m, D)
-) -> tuple[Tensor, Tensor]: # float32 (2 k, D); which are real
-    "As many rows of each, up to 1,000, in standard deviations of the real ones"
+def mixed(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """As many rows of each, up to 1,000, in standard deviations of the real ones
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (m, D)
+    Returns: float32 (2 k, D); which are real
+    """
     n = min(len(x), len(y), MOST)
     both = torch.cat([v[:n] for v in in_stds(x, y)]).clamp(-8, 8).float()
     return both, torch.arange(2 * n) >= n
 
 def said_real(
-    both:Tensor,     # rows of both sets, float32 (n, D)
-    real:Tensor,     # which are real, (n,)
-    learning:Tensor, # which rows each net learns from, bool (nets, n)
-    g:torch.Generator, # of the nets' first weights
-) -> Tensor: # bool (nets, n)
-    "What trained nets take for real"
+    both: Tensor, real: Tensor, learning: Tensor, g: torch.Generator,
+) -> Tensor:
+    """What trained nets take for real
+
+    Arguments:
+        both: rows of both sets, float32 (n, D)
+        real: which are real, (n,)
+        learning: which rows each net learns from, bool (nets, n)
+        g: of the nets' first weights
+    Returns: bool (nets, n)
+    """
     with torch.enable_grad():
         weights = trained_nets(both, real.float(), learning, g)
     with torch.no_grad():
         return scores(weights, both) > 0
 
-def two_sample(
-    x:Tensor,   # rows, (n, D)
-    y:Tensor,   # real rows, (n, D)
-    seed:int=0, # of the thirds, and of the nets' first weights
-) -> float: # 0.5: nobody could tell
-    "Accuracy of a classifier of samples and real rows, Lopez-Paz and Oquab 2017"
+def two_sample(x: Tensor, y: Tensor, seed: int = 0) -> float:
+    """Accuracy of a classifier of samples and real rows, Lopez-Paz and Oquab 2017
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (n, D)
+        seed: of the thirds, and of the nets' first weights
+    Returns: 0.5: nobody could tell
+    """
     both, real = mixed(x, y)
     n, g = len(both) // 2, torch.Generator().manual_seed(seed)
     # a third of each set
@@ -168,12 +209,15 @@ def two_sample(
     return right[asked].double().mean().item()
 
 # %% ../nbs/80h_compared.ipynb #80h-two-sample-p
-def two_sample_p(
-    x:Tensor,   # rows, (n, D)
-    y:Tensor,   # real rows, (n, D)
-    seed:int=0, # of the halves, and of the net's first weights
-) -> tuple[float, float]: # accuracy; chance of one as high
-    "Accuracy of a classifier on the half that it has not seen, and its exact chance"
+def two_sample_p(x: Tensor, y: Tensor, seed: int = 0) -> tuple[float, float]:
+    """Accuracy of a classifier on the half that it has not seen, and its exact chance
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (n, D)
+        seed: of the halves, and of the net's first weights
+    Returns: accuracy; chance of one as high
+    """
     both, real = mixed(x, y)
     n, g = len(both) // 2, torch.Generator().manual_seed(seed)
     asked = torch.cat([torch.randperm(n, generator=g) % 2 == 0 for _ in range(2)])
@@ -184,11 +228,16 @@ def two_sample_p(
 
 # %% ../nbs/80h_compared.ipynb #80h-compared
 def table_gaps(
-    x:Tensor, # rows, (n, D)
-    y:Tensor, # real rows, (n, D)
-    names:Sequence[str]=(), # of the columns; without, numbers from 1
-) -> dict[str, tuple[float, str|None]]: # what is compared -> how it is, which column
-    "How a table of samples differs from real rows"
+    x: Tensor, y: Tensor, names: Sequence[str] = (),
+) -> dict[str, tuple[float, str | None]]:
+    """How a table of samples differs from real rows
+
+    Arguments:
+        x: rows, (n, D)
+        y: real rows, (n, D)
+        names: of the columns; without, numbers from 1
+    Returns: what is compared -> how it is, which column
+    """
     x, y = x.double(), y.double()
     def name(k:int) -> str: return names[k] if names else f'column {k + 1}'
     shift, k = mean_shift(x, y)
@@ -198,31 +247,38 @@ def table_gaps(
         correlation_gap=(correlation_gap(x, y), None),
         nearest_row=(nearest_row(x, y), None), two_sample=(two_sample(x, y), None))
 
-def farthest(
-    values:list[float], # ratios
-) -> float:
-    "The one that is farthest from 1"
+def farthest(values: list[float]) -> float:
+    """The one that is farthest from 1
+
+    Arguments:
+        values: ratios
+    """
     return max(values, key=lambda v: abs(math.log(v)))
 
 # %% ../nbs/80h_compared.ipynb #80h-worse
 # what is worse, where it is not what is larger
 WORSE = dict(std_ratio=lambda v: abs(math.log(v)), nearest_row=lambda v: -v)
 
-def chance_of(
-    what:str,            # what is compared
-    values:list[float],  # of samples against real rows
-    floors:list[float],  # of real rows against real rows
-) -> float:
-    "Chance that real rows answer as badly on average"
+def chance_of(what: str, values: list[float], floors: list[float]) -> float:
+    """Chance that real rows answer as badly on average
+
+    Arguments:
+        what: what is compared
+        values: of samples against real rows
+        floors: of real rows against real rows
+    """
     worse = WORSE.get(what, lambda v: v)
     return partition_p([worse(v) for v in values], [worse(v) for v in floors])
 
 # %% ../nbs/80h_compared.ipynb #80h-beside
-def gaps_beside(
-    found:list[dict], # of `table_gaps`, samples against real rows
-    real:list[dict],  # the same of real rows against real rows
-) -> dict[str, dict]: # what is compared -> value, floor, p_value, the worst column
-    "Means beside those of real rows, ready for JSON; of ratios the farthest from 1"
+def gaps_beside(found: list[dict], real: list[dict]) -> dict[str, dict]:
+    """Means beside those of real rows, ready for JSON; of ratios the farthest from 1
+
+    Arguments:
+        found: of `table_gaps`, samples against real rows
+        real: the same of real rows against real rows
+    Returns: what is compared -> value, floor, p_value, the worst column
+    """
     out = {}
     for what in found[0]:
         columns = [gap[what] for gap in found]

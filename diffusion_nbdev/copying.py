@@ -20,11 +20,14 @@ from .schedules import Schedule
 from .sets import block_rows, point_set
 
 # %% ../nbs/18_copying.ipynb #copying-votes
-def votes(
-    x:Tensor,    # samples, shape (num, D)
-    pool:Tensor, # images they may be near to, shape (M, D)
-) -> Tensor: # shape (M,), float64; sum 1
-    "Share of the samples whose nearest image this is; images equally near share a vote"
+def votes(x: Tensor, pool: Tensor) -> Tensor:
+    """Share of the samples whose nearest image this is; images equally near share a vote
+
+    Arguments:
+        x: samples, shape (num, D)
+        pool: images they may be near to, shape (M, D)
+    Returns: shape (M,), float64; sum 1
+    """
     total = torch.zeros(len(pool), dtype=torch.float64)
     for block in x.split(block_rows(pool)):
         one = torch.ones(len(block), 1, dtype=torch.float64)
@@ -36,12 +39,15 @@ def votes(
     return total / len(x)
 
 # %% ../nbs/18_copying.ipynb #copying-null
-def null_shares(
-    cast:Tensor,    # votes for the 2n images of the pool, shape (2n,)
-    draws:int=1000, # how many random halves
-    seed:int=0,     # equal seeds, equal halves
-) -> Tensor: # shape (draws,), float64
-    "Votes of random halves of the pool: the share of samples that know neither half"
+def null_shares(cast: Tensor, draws: int = 1000, seed: int = 0) -> Tensor:
+    """Votes of random halves of the pool: the share of samples that know neither half
+
+    Arguments:
+        cast: votes for the 2n images of the pool, shape (2n,)
+        draws: how many random halves
+        seed: equal seeds, equal halves
+    Returns: shape (draws,), float64
+    """
     generator = torch.Generator().manual_seed(seed)
     found = []
     for rows in torch.arange(draws).split(100):
@@ -49,27 +55,34 @@ def null_shares(
         found.append(cast[order[:, :len(cast) // 2]].sum(1))
     return torch.cat(found)
 
-def null_std(
-    cast:Tensor, # votes for the 2n images of the pool, shape (2n,)
-) -> float:
-    "Standard deviation of `null_shares` over all halves there are"
+def null_std(cast: Tensor) -> float:
+    """Standard deviation of `null_shares` over all halves there are
+
+    Arguments:
+        cast: votes for the 2n images of the pool, shape (2n,)
+    """
     return (len(cast) / 4 * cast.var()).sqrt().item()
 
 # %% ../nbs/18_copying.ipynb #copying-refuse
 #| code-fold: true
 #| code-summary: "What the test refuses"
-def row_keys(
-    x:Tensor, # float64 rows, shape (n, D)
-) -> list[bytes]:
-    "Rows as something that can be counted; -0 is 0"
+def row_keys(x: Tensor) -> list[bytes]:
+    """Rows as something that can be counted; -0 is 0
+
+    Arguments:
+        x: float64 rows, shape (n, D)
+    """
     return [row.tobytes() for row in (x + 0.).numpy()]
 
-def copy_sets(
-    x:Tensor,        # samples, shape (num, *)
-    train:Tensor,    # training images, shape (n, *)
-    held_out:Tensor, # images never trained on, shape (n, *)
-) -> list[Tensor]: # the three as float64 rows
-    "Sets made ready for the copy test, or a ValueError that says what is wrong"
+def copy_sets(x: Tensor, train: Tensor, held_out: Tensor) -> list[Tensor]:
+    """Sets made ready for the copy test, or a ValueError that says what is wrong
+
+    Arguments:
+        x: samples, shape (num, *)
+        train: training images, shape (n, *)
+        held_out: images never trained on, shape (n, *)
+    Returns: the three as float64 rows
+    """
     names = 'x', 'train', 'held_out'
     sets = [point_set(s, name) for s, name in zip((x, train, held_out), names)]
     shapes = [tuple(s.shape[1:]) for s in sets]
@@ -103,16 +116,20 @@ class Copies(NamedTuple):
     n: int       # images in each of the two sets
 
 def copy_test(
-    x:Tensor,        # samples, shape (num, *)
-    train:Tensor,    # images trained on, shape (n, *), all different
-    held_out:Tensor, # as many like them, never trained on, shape (n, *)
-    draws:int=1000,  # random partitions of the pool
-    seed:int=0,      # of the partitions
+    x: Tensor, train: Tensor, held_out: Tensor, draws: int = 1000, seed: int = 0,
 ) -> Copies:
     """Share of samples nearer to the training set than to an equally large held-out set
 
     The null distribution is exact: random halves of both sets together. ValueError
-    for sets that overlap, repeat images, differ in size or have fewer than 10."""
+    for sets that overlap, repeat images, differ in size or have fewer than 10.
+
+    Arguments:
+        x: samples, shape (num, *)
+        train: images trained on, shape (n, *), all different
+        held_out: as many like them, never trained on, shape (n, *)
+        draws: random partitions of the pool
+        seed: of the partitions
+    """
     in_range('draws', draws, 1, whole=True)
     x, train, held_out = copy_sets(x, train, held_out)
     cast = votes(x, torch.cat([train, held_out]))
@@ -126,13 +143,17 @@ def copy_test(
 #| code-fold: true
 #| code-summary: "The same for sets as they come"
 def copies_of(
-    x:Tensor,        # samples, shape (num, *)
-    train:Tensor,    # images trained on
-    held_out:Tensor, # images never trained on
-    most:int=5000,   # of each set
-    seed:int=0,      # which of them, and of the partitions
-) -> Copies|None:
-    "`copy_test` of sets cut to one size, each image once; None where few are left"
+    x: Tensor, train: Tensor, held_out: Tensor, most: int = 5000, seed: int = 0,
+) -> Copies | None:
+    """`copy_test` of sets cut to one size, each image once; None where few are left
+
+    Arguments:
+        x: samples, shape (num, *)
+        train: images trained on
+        held_out: images never trained on
+        most: of each set
+        seed: which of them, and of the partitions
+    """
     generator = torch.Generator().manual_seed(seed)
     sets = []
     for s in (train, held_out):
@@ -147,19 +168,25 @@ def copies_of(
     return copy_test(x.flatten(1), known, new, seed=seed)
 
 # %% ../nbs/18_copying.ipynb #copying-patches
-def patches_around(
-    x:Tensor, # images, shape (B, C, H, W)
-    side:int, # of a patch, pixels, odd
-) -> Tensor: # shape (B, H W, C side^2)
-    "The patch around each pixel, row by row; beyond the border there are zeros"
+def patches_around(x: Tensor, side: int) -> Tensor:
+    """The patch around each pixel, row by row; beyond the border there are zeros
+
+    Arguments:
+        x: images, shape (B, C, H, W)
+        side: of a patch, pixels, odd
+    Returns: shape (B, H W, C side^2)
+    """
     return F.unfold(x, side, padding=side // 2).transpose(1, 2)
 
-def alike(
-    shape:tuple,   # of an image, (C, H, W)
-    side:int,      # of a patch, pixels, odd
-    anywhere:bool, # or is each place alike to itself only?
-) -> list[Tensor]: # numbers of pixels, long, each in one group
-    "Pixels whose patches are cut by the borders in the same way"
+def alike(shape: tuple, side: int, anywhere: bool) -> list[Tensor]:
+    """Pixels whose patches are cut by the borders in the same way
+
+    Arguments:
+        shape: of an image, (C, H, W)
+        side: of a patch, pixels, odd
+        anywhere: or is each place alike to itself only?
+    Returns: numbers of pixels, long, each in one group
+    """
     inside = patches_around(torch.ones(1, 1, *shape[1:]), side)[0]
     if not anywhere:
         return list(torch.arange(len(inside))[:, None])
@@ -174,12 +201,15 @@ class LocalMachine:
     one, whose patches may come from any place that borders cut in the same way.
     ValueError for images of another shape, or an even side."""
     def __init__(
-        self,
-        sched:Schedule,     # T steps
-        images:Tensor,      # training images, shape (n, C, H, W)
-        side:int,           # of the patches, pixels, odd
-        anywhere:bool=True, # may a patch come from another place?
+        self, sched: Schedule, images: Tensor, side: int, anywhere: bool = True,
     ):
+        """
+        Arguments:
+            sched: T steps
+            images: training images, shape (n, C, H, W)
+            side: of the patches, pixels, odd
+            anywhere: may a patch come from another place?
+        """
         images = point_set(images, 'images')
         if images.ndim != 4:
             found = f'images have shape {tuple(images.shape)}'
@@ -192,12 +222,14 @@ class LocalMachine:
         self.oracles = [dataset_oracle(sched, known[:, group].flatten(0, 1))
                         for group in self.groups]
 
-    def __call__(
-        self,
-        xt:Tensor,      # states, shape (B, C, H, W)
-        t:float|Tensor, # one time in 0..T
-    ) -> Tensor: # x0_hat, shape (B, C, H, W), in xt's dtype
-        "Each pixel from the patch around it"
+    def __call__(self, xt: Tensor, t: float | Tensor) -> Tensor:
+        """Each pixel from the patch around it
+
+        Arguments:
+            xt: states, shape (B, C, H, W)
+            t: one time in 0..T
+        Returns: x0_hat, shape (B, C, H, W), in xt's dtype
+        """
         C = self.shape[0]
         seen = patches_around(xt, self.side)
         out = torch.empty(*seen.shape[:2], C, dtype=xt.dtype)

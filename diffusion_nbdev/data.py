@@ -29,21 +29,29 @@ from .encoding import (
 from .model import Units
 
 # %% ../nbs/84_data.ipynb #d8b0213e
-def seed_of(
-    *where, # anything with a stable repr: seed, epoch, batch, ...
-) -> int: # from 0 to 2^63 - 1
-    "A seed that is a function of where it is used"
+def seed_of(*where) -> int:
+    """A seed that is a function of where it is used
+
+    Arguments:
+        where: anything with a stable repr: seed, epoch, batch, ...
+    Returns: from 0 to 2^63 - 1
+    """
     digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big') >> 1
 
 # %% ../nbs/84_data.ipynb #f4d53cca
 def parts(
-    order:Tensor,   # row numbers
-    batch_size:int, # rows in a batch of one process
-    rank:int=0,     # which process this is
-    world:int=1,    # of how many
-) -> list[Tensor]: # as many in each process; together every row once
-    "The batches of one process"
+    order: Tensor, batch_size: int, rank: int = 0, world: int = 1,
+) -> list[Tensor]:
+    """The batches of one process
+
+    Arguments:
+        order: row numbers
+        batch_size: rows in a batch of one process
+        rank: which process this is
+        world: of how many
+    Returns: as many in each process; together every row once
+    """
     if len(order) < world:
         raise ValueError(
             f'{len(order)} rows for {world} processes: each needs at least one')
@@ -53,8 +61,11 @@ def parts(
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return [chunk.tensor_split(world)[rank] for chunk in chunks]
 
-def processes() -> tuple[int, int]: # number of this process, and how many there are
-    "Which of the processes that train together this one is, counted from 0"
+def processes() -> tuple[int, int]:
+    """Which of the processes that train together this one is, counted from 0
+
+    Returns: number of this process, and how many there are
+    """
     ours = torch.distributed
     if not (ours.is_available() and ours.is_initialized()): return 0, 1
     return ours.get_rank(), ours.get_world_size()
@@ -62,14 +73,19 @@ def processes() -> tuple[int, int]: # number of this process, and how many there
 # %% ../nbs/84_data.ipynb #f4d53cca-2
 class SeededBatches(Sampler):
     "Row numbers in batches, in an order that is a function of seed and epoch"
-    def __init__(self,
-        n:int,                       # number of rows
-        batch_size:int,              # rows in a batch; the last may be smaller
-        seed:int=0,                  # the same seed gives the same order
-        shuffle:bool=True,           # or in order, the same every epoch
-        on_epoch:Callable|None=None, # called with an epoch's number as it begins
-        device:str|torch.device='cpu', # where the row numbers are wanted
+    def __init__(
+        self, n: int, batch_size: int, seed: int = 0, shuffle: bool = True,
+        on_epoch: Callable | None = None, device: str | torch.device = 'cpu',
     ):
+        """
+        Arguments:
+            n: number of rows
+            batch_size: rows in a batch; the last may be smaller
+            seed: the same seed gives the same order
+            shuffle: or in order, the same every epoch
+            on_epoch: called with an epoch's number as it begins
+            device: where the row numbers are wanted
+        """
         self.n, self.batch_size = n, in_range('batch_size', batch_size, 1, whole=True)
         self.seed, self.shuffle, self.on_epoch = seed, shuffle, on_epoch
         self.device, self.epoch, self.start = device, 0, 0
@@ -118,10 +134,12 @@ class Rows(Dataset):
         return x, c, i
 
 # %% ../nbs/84_data.ipynb #84-rowsdata
-def running_on(
-    trainer:L.Trainer|None, # of a data module
-) -> torch.device:
-    "The device of the training that is under way; without one the CPU"
+def running_on(trainer: L.Trainer | None) -> torch.device:
+    """The device of the training that is under way; without one the CPU
+
+    Arguments:
+        trainer: of a data module
+    """
     if trainer is None or trainer.state.status != 'running':
         return torch.device('cpu')
     return trainer.strategy.root_device
@@ -129,10 +147,12 @@ def running_on(
 # %% ../nbs/84_data.ipynb #84-rowsdata-2
 class Fixed(Dataset):
     "The same batches in the same order, again and again"
-    def __init__(self,
-        rows:Rows,         # all rows
-        order:list[Tensor],# row numbers of each batch
-    ):
+    def __init__(self, rows: Rows, order: list[Tensor]):
+        """
+        Arguments:
+            rows: all rows
+            order: row numbers of each batch
+        """
         self.rows, self.order = rows, order
 
     def __len__(self) -> int: return len(self.order)
@@ -141,11 +161,13 @@ class Fixed(Dataset):
 # %% ../nbs/84_data.ipynb #84-rowsdata-3
 class RowsData(L.LightningDataModule):
     "Rows that are split already, as training, validation and test data"
-    def __init__(self,
-        units:Units|None,   # of the data; None if they are set later
-        batch_size:int=128, # of training and validation
-        seed:int=0,         # of the order of batches
-    ):
+    def __init__(self, units: Units | None, batch_size: int = 128, seed: int = 0):
+        """
+        Arguments:
+            units: of the data; None if they are set later
+            batch_size: of training and validation
+            seed: of the order of batches
+        """
         super().__init__()
         self.batch_size = in_range('batch_size', batch_size, 1, whole=True)
         self.units, self.seed = units, seed
@@ -181,28 +203,38 @@ class RowsData(L.LightningDataModule):
         return DataLoader(rows, batch_size=None, sampler=order)
 
 # %% ../nbs/84_data.ipynb #abb211e4
-def rounded(
-    mean:float, # of data
-    std:float,  # of data, above 0
-) -> tuple[float, float]: # as many digits as matter beside the standard deviation
-    "Mean and standard deviation that can be read, and differ by 1e-5 std at most"
+def rounded(mean: float, std: float) -> tuple[float, float]:
+    """Mean and standard deviation that can be read, and differ by 1e-5 std at most
+
+    Arguments:
+        mean: of data
+        std: of data, above 0
+    Returns: as many digits as matter beside the standard deviation
+    """
     digits = 4 - math.floor(math.log10(std))
     return round(mean, digits), round(std, digits)
 
-def of_one_size(
-    x:Tensor, # data, float64 (N, *)
-) -> bool:
-    "Does one standard deviation serve all coordinates?"
+def of_one_size(x: Tensor) -> bool:
+    """Does one standard deviation serve all coordinates?
+
+    Arguments:
+        x: data, float64 (N, *)
+    """
     if x.ndim > 2: return True
     shares = x.std(0) / x.std()
     return bool((shares > 0.5).all() and (shares < 2).all())
 
 # %% ../nbs/84_data.ipynb #84-column-units
 def column_units(
-    x:Tensor, # a table, float64 (N, D)
-    columns:dict[str, str|list[str]]|None=None, # what it holds, see `Units`
-) -> tuple[list[float], list[float]]: # means, standard deviations
-    "Mean and standard deviation of each coordinate; a warning names constant columns"
+    x: Tensor, columns: dict[str, str | list[str]] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each coordinate; a warning names constant columns
+
+    Arguments:
+        x: a table, float64 (N, D)
+        columns: what it holds, see `Units`
+    Returns: means, standard deviations
+    """
     columns = columns or {f'number {k + 1}': 'real' for k in range(x.shape[1])}
     means, stds, constant = x.mean(0), x.std(0), []
     for (name, what), span in zip(columns.items(), spans(columns)):
@@ -222,14 +254,20 @@ def column_units(
 
 # %% ../nbs/84_data.ipynb #84-measured-units
 def measured_units(
-    x:Tensor,            # data in its own units, shape (N, *)
-    c:Tensor|None=None,  # labels
-    each:bool|None=None, # a mean and std for each column? None: if they differ in size
-    columns:dict[str, str|list[str]]|None=None, # of a table: what it holds
-    classes:Sequence[str]=(), # names of the labels
-    label:str='',        # name of their column
+    x: Tensor, c: Tensor | None = None, each: bool | None = None,
+    columns: dict[str, str | list[str]] | None = None, classes: Sequence[str] = (),
+    label: str = '',
 ) -> Units:
-    "Units under which data has mean 0 and standard deviation 1"
+    """Units under which data has mean 0 and standard deviation 1
+
+    Arguments:
+        x: data in its own units, shape (N, *)
+        c: labels
+        each: a mean and std for each column? None: if they differ in size
+        columns: of a table: what it holds
+        classes: names of the labels
+        label: name of their column
+    """
     x = x.double() / 255 if x.dtype == torch.uint8 else x.double()
     mean, std = x.mean().item(), x.std().item()
     if not (std > 0 and bool((x != x[:1]).any())):
@@ -245,11 +283,14 @@ def measured_units(
     return dataclasses.replace(units, clip=clip)
 
 # %% ../nbs/84_data.ipynb #84-plain
-def plain(
-    x:Any,    # a tensor, an array, a data frame, a list
-    what:str, # what a message calls it
-) -> Tensor: # on the CPU
-    "A tensor of what a user hands in; ValueError if it does not hold real numbers"
+def plain(x: Any, what: str) -> Tensor:
+    """A tensor of what a user hands in; ValueError if it does not hold real numbers
+
+    Arguments:
+        x: a tensor, an array, a data frame, a list
+        what: what a message calls it
+    Returns: on the CPU
+    """
     if torch.is_tensor(x): return x.detach().cpu()
     values = np.asarray(x)
     if values.dtype.kind not in 'fiub':
@@ -261,11 +302,13 @@ def plain(
     return torch.from_numpy(np.ascontiguousarray(native))
 
 # %% ../nbs/84_data.ipynb #84-checked-rows
-def checked_rows(
-    x,      # data
-    c=None, # labels
-) -> tuple[Tensor, Tensor|None]:
-    "Data and labels as tensors that fit together; ValueError if they do not"
+def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
+    """Data and labels as tensors that fit together; ValueError if they do not
+
+    Arguments:
+        x: data
+        c: labels
+    """
     x, c = plain(x, 'data'), None if c is None else plain(c, 'labels')
     if x.ndim < 2 or len(x) < 3:
         raise ValueError(
@@ -282,12 +325,14 @@ def checked_rows(
     return x, c
 
 # %% ../nbs/84_data.ipynb #84-handed-in
-def handed_in(
-    x:Any, # data: a tensor, an array, a data frame, a list
-    c:Any, # labels: whole numbers or words
-    units:Units|None, # of a model, if they are known
-) -> Table:
-    "Rows as a user has them; ValueError if they do not fit together"
+def handed_in(x: Any, c: Any, units: Units | None) -> Table:
+    """Rows as a user has them; ValueError if they do not fit together
+
+    Arguments:
+        x: data: a tensor, an array, a data frame, a list
+        c: labels: whole numbers or words
+        units: of a model, if they are known
+    """
     columns = {}
     if is_frame(x):
         found = read_frame(x, units=units)
@@ -298,11 +343,14 @@ def handed_in(
     return Table(x, c, columns, classes, label)
 
 # %% ../nbs/84_data.ipynb #84-by-class
-def by_class(
-    order:Tensor, # row numbers in random order, shape (N,)
-    c:Tensor,     # labels of all rows, shape (N,)
-) -> Tensor: # the same numbers: every stretch has each class in its share
-    "Rows in an order in which no stretch is short of a class"
+def by_class(order: Tensor, c: Tensor) -> Tensor:
+    """Rows in an order in which no stretch is short of a class
+
+    Arguments:
+        order: row numbers in random order, shape (N,)
+        c: labels of all rows, shape (N,)
+    Returns: the same numbers: every stretch has each class in its share
+    """
     labels, place = c[order], torch.zeros(len(order), dtype=torch.float64)
     for label in labels.unique():
         here = labels == label
@@ -312,14 +360,20 @@ def by_class(
 
 # %% ../nbs/84_data.ipynb #84-split
 def split_data(
-    x:Tensor,       # data, shape (N, *)
-    c:Tensor|None,  # labels
-    held_out:float, # share of the rows in each part but the last
-    seed:int=0,     # the same seed gives the same split
-    names:tuple[str, ...]=('val', 'test', 'train'), # of the parts
-    classes:bool=False, # shall each part have each class in its share?
-) -> dict[str, tuple[Tensor, Tensor|None]]: # name -> data, labels
-    "Every row in one part; the last part is what the others leave"
+    x: Tensor, c: Tensor | None, held_out: float, seed: int = 0,
+    names: tuple[str, ...] = ('val', 'test', 'train'), classes: bool = False,
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Every row in one part; the last part is what the others leave
+
+    Arguments:
+        x: data, shape (N, *)
+        c: labels
+        held_out: share of the rows in each part but the last
+        seed: the same seed gives the same split
+        names: of the parts
+        classes: shall each part have each class in its share?
+    Returns: name -> data, labels
+    """
     generator = torch.Generator().manual_seed(seed_of(seed, 'split'))
     order = torch.randperm(len(x), generator=generator)
     if classes and c is not None: order = by_class(order, c)
@@ -331,14 +385,19 @@ def split_data(
 # %% ../nbs/84_data.ipynb #84-tensor-data
 class TensorData(RowsData):
     "A tensor as training, validation and test data, split by the seed"
-    def __init__(self,
-        x:Any,                 # data in its own units, shape (N, *), or a data frame
-        c:Any=None,            # labels, whole numbers from 0 or words, (N,)
-        units:Units|None=None, # None: mean, std and bound are taken from the data
-        batch_size:int=128,    # of training and validation
-        held_out:float=0.1,    # share of the rows for validation; as many for the test
-        seed:int=0,            # of the split and of the order of batches
+    def __init__(
+        self, x: Any, c: Any = None, units: Units | None = None, batch_size: int = 128,
+        held_out: float = 0.1, seed: int = 0,
     ):
+        """
+        Arguments:
+            x: data in its own units, shape (N, *), or a data frame
+            c: labels, whole numbers from 0 or words, (N,)
+            units: None: mean, std and bound are taken from the data
+            batch_size: of training and validation
+            held_out: share of the rows for validation; as many for the test
+            seed: of the split and of the order of batches
+        """
         super().__init__(units, batch_size, seed)
         in_range('held_out', held_out, 0, 0.5, inside=True)
         found = handed_in(x, c, units)

@@ -22,16 +22,22 @@ from .tables import together
 
 # %% ../nbs/05_ddim.ipynb #ba9ce59a
 def ddim_step(
-    sched:Schedule,      # T steps
-    xt:Tensor,           # state at time t, shape (B, *)
-    x0:Tensor,           # clean data or its estimate, shape (B, *)
-    t:float|Tensor,      # time(s) above 0, shape (), (1,) or (B,)
-    s:float|Tensor,      # earlier time(s), s < t
-    eta:float|Tensor=0., # share of the posterior's standard deviation, 0..1
-) -> tuple[Tensor, Tensor]: # mean (B, *), and sigma that broadcasts to it
+    sched: Schedule, xt: Tensor, x0: Tensor, t: float | Tensor, s: float | Tensor,
+    eta: float | Tensor = 0.0,
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of $q_\\sigma(x_s | x_t, x_0)$
 
-    Eqs. (7) and (16) of Song et al. 2021."""
+    Eqs. (7) and (16) of Song et al. 2021.
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        x0: clean data or its estimate, shape (B, *)
+        t: time(s) above 0, shape (), (1,) or (B,)
+        s: earlier time(s), s < t
+        eta: share of the posterior's standard deviation, 0..1
+    Returns: mean (B, *), and sigma that broadcasts to it
+    """
     t, s = together(t, s)
     # sigma^2 / noise_s^2; the gap is log r, and -expm1 makes 1 - r of it
     fresh = eta ** 2 * -torch.expm1(sched.gap(t, s))
@@ -42,23 +48,31 @@ def ddim_step(
     return mean, like(noise_s * fresh.sqrt(), xt)
 
 # %% ../nbs/05_ddim.ipynb #ddim-checks
-def check_eta(
-    eta:float, # share of noise that is fresh
-) -> float:
-    "ValueError if it is not from 0 to 1"
+def check_eta(eta: float) -> float:
+    """ValueError if it is not from 0 to 1
+
+    Arguments:
+        eta: share of noise that is fresh
+    """
     return in_range('eta', eta, 0, 1)
 
 # %% ../nbs/05_ddim.ipynb #152cf7a3
 @sampler(eta=check_eta)
 def ddim(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k; used if eta > 0
-    eta:float=0.,      # 0 deterministic, 1 ancestral
-) -> States: # x_T ... x_0
-    "Denoising diffusion implicit model, eq. (12) of Song et al. 2021"
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    eta: float = 0.0,
+) -> States:
+    """Denoising diffusion implicit model, eq. (12) of Song et al. 2021
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k; used if eta > 0
+        eta: 0 deterministic, 1 ancestral
+    Returns: x_T ... x_0
+    """
     x = yield x
     for k, (t, s) in enumerate(zip(times, times[1:]), 1):
         x, sigma = ddim_step(sched, x, f(x, t), t, s, eta)
@@ -67,12 +81,15 @@ def ddim(
         x = yield x
 
 # %% ../nbs/05_ddim.ipynb #ddim-whole
-def whole_times(
-    start:float,  # first time
-    inner:Tensor, # real times in between, falling
-    end:float,    # last time
-) -> list[float]: # falling times, those in between whole
-    "Times rounded to whole ones, each at least one above the next"
+def whole_times(start: float, inner: Tensor, end: float) -> list[float]:
+    """Times rounded to whole ones, each at least one above the next
+
+    Arguments:
+        start: first time
+        inner: real times in between, falling
+        end: last time
+    Returns: falling times, those in between whole
+    """
     out = [end]
     for t in reversed(inner.tolist()):
         out.append(max(round(t), math.floor(out[-1]) + 1))
@@ -81,12 +98,17 @@ def whole_times(
 # %% ../nbs/05_ddim.ipynb #4583bf5c
 @grid
 def uniform_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
-    "Evenly spaced from T to 1, then 0: the last step is a small one"
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
+    """Evenly spaced from T to 1, then 0: the last step is a small one
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     steps = n if end else n - 1
     times = torch.linspace(start, end or 1, steps + 1, dtype=torch.float64)
@@ -94,24 +116,32 @@ def uniform_times(
 
 @grid
 def quadratic_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Times that grow with the square of their index: more steps near the data
 
-    Appendix D.2 of Song et al. 2021."""
+    Appendix D.2 of Song et al. 2021.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     share = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** 2
     return whole_times(start, end + (start - end) * share[1:n], end)
 
 # %% ../nbs/05_ddim.ipynb #slerp-arc
-def arc_weights(
-    angle:Tensor, # between two directions, shape (B,)
-    share:Tensor, # how far to turn from the first to the second, 0..1
-) -> tuple[Tensor, Tensor]: # weights of the two directions, shape (B,)
-    "Weights that turn one direction to another along the great circle"
+def arc_weights(angle: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights that turn one direction to another along the great circle
+
+    Arguments:
+        angle: between two directions, shape (B,)
+        share: how far to turn from the first to the second, 0..1
+    Returns: weights of the two directions, shape (B,)
+    """
     # no great circle, or no shortest one: go straight
     line = angle.sin() < 1e-6
     sin = torch.where(line, 1., angle.sin())
@@ -120,11 +150,16 @@ def arc_weights(
 
 # %% ../nbs/05_ddim.ipynb #ddim-rows
 def as_rows(
-    a:Tensor,           # shape (B, *)
-    b:Tensor,           # shape (B, *), or a ValueError
-    share:float|Tensor, # a number, or (B,)
-) -> tuple[Tensor, Tensor, Tensor]: # (B, numbers of a sample) twice, and the share
-    "Samples as rows, all in the finest dtype of the device"
+    a: Tensor, b: Tensor, share: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples as rows, all in the finest dtype of the device
+
+    Arguments:
+        a: shape (B, *)
+        b: shape (B, *), or a ValueError
+        share: a number, or (B,)
+    Returns: (B, numbers of a sample) twice, and the share
+    """
     if a.shape != b.shape:
         raise ValueError(f'cannot walk from shape {tuple(a.shape)} to '
                          f'{tuple(b.shape)}: must be the same')
@@ -135,12 +170,15 @@ def as_rows(
     return rows_a, rows_b, share.to(a.device, real)
 
 # %% ../nbs/05_ddim.ipynb #a0a2a1fe
-def slerp(
-    a:Tensor,           # noise, shape (B, *)
-    b:Tensor,           # noise, shape (B, *)
-    share:float|Tensor, # of the way: 0 is a, 1 is b; a number, or (B,)
-) -> Tensor: # shape (B, *)
-    "Spherical interpolation sample by sample, eq. (67) of Song et al. 2021"
+def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
+    """Spherical interpolation sample by sample, eq. (67) of Song et al. 2021
+
+    Arguments:
+        a: noise, shape (B, *)
+        b: noise, shape (B, *)
+        share: of the way: 0 is a, 1 is b; a number, or (B,)
+    Returns: shape (B, *)
+    """
     # the numbers of a sample in one row
     rows_a, rows_b, share = as_rows(a, b, share)
     tiny = torch.finfo(rows_a.dtype).tiny
@@ -152,14 +190,19 @@ def slerp(
 
 # %% ../nbs/05_ddim.ipynb #4d9c7330
 def invert_step(
-    f:Callable,     # denoiser f(xt, t) -> x0_hat
-    sched:Schedule, # T steps
-    xs:Tensor,      # states at time s, shape (B, *)
-    s:float,        # where the step begins, above 0
-    t:float,        # where it ends, above s
-    refine:int=1,   # how often the result is put in on the right
-) -> Tensor: # states at time t, shape (B, *)
-    "The state from which a step of DDIM from t to s would come to `xs`, or nearly"
+    f: Callable, sched: Schedule, xs: Tensor, s: float, t: float, refine: int = 1,
+) -> Tensor:
+    """The state from which a step of DDIM from t to s would come to `xs`, or nearly
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        xs: states at time s, shape (B, *)
+        s: where the step begins, above 0
+        t: where it ends, above s
+        refine: how often the result is put in on the right
+    Returns: states at time t, shape (B, *)
+    """
     ratio = sched.noise(t) / sched.noise(s)
     a = like(ratio, xs)
     b = like(sched.signal(t) - ratio * sched.signal(s), xs)
@@ -170,14 +213,20 @@ def invert_step(
 
 # %% ../nbs/05_ddim.ipynb #ddim-inverted
 def ddim_invert(
-    f:Callable,            # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,        # T steps
-    x0:Tensor,             # data, shape (B, *)
-    n:int=100,             # number of steps of the way back, 1..T
-    times:Times='uniform', # a grid, its name, or n + 1 falling times, as for `ddim`
-    refine:int=1,          # extra calls a step; 1 is best where the noise grows fast
-) -> Run: # states from data to noise
-    "The starting noise from which `ddim` would make `x0`: its steps undone one by one"
+    f: Callable, sched: Schedule, x0: Tensor, n: int = 100, times: Times = 'uniform',
+    refine: int = 1,
+) -> Run:
+    """The starting noise from which `ddim` would make `x0`: its steps undone one by one
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x0: data, shape (B, *)
+        n: number of steps of the way back, 1..T
+        times: a grid, its name, or n + 1 falling times, as for `ddim`
+        refine: extra calls a step; 1 is best where the noise grows fast
+    Returns: states from data to noise
+    """
     in_range('refine', refine, 0, whole=True)
     up = rising_times(sched, n, times)
 

@@ -24,15 +24,21 @@ from .tables import together
 
 # %% ../nbs/04_ddpm.ipynb #3c81595c
 def posterior(
-    sched:Schedule,           # T steps
-    xt:Tensor,                # state at time t, shape (B, *)
-    x0:Tensor,                # clean data or its estimate, shape (B, *)
-    t:float|Tensor,           # time(s) in 1..T, shape (), (1,) or (B,)
-    s:float|Tensor|None=None, # earlier time(s), s < t; t - 1 if not given
-) -> tuple[Tensor, Tensor]: # mean (B, *), and variance that broadcasts to it
+    sched: Schedule, xt: Tensor, x0: Tensor, t: float | Tensor,
+    s: float | Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Mean and variance of $q(x_s | x_t, x_0)$
 
-    For s = t - 1 eqs. (6)-(7) of Ho et al. 2020."""
+    For s = t - 1 eqs. (6)-(7) of Ho et al. 2020.
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        x0: clean data or its estimate, shape (B, *)
+        t: time(s) in 1..T, shape (), (1,) or (B,)
+        s: earlier time(s), s < t; t - 1 if not given
+    Returns: mean (B, *), and variance that broadcasts to it
+    """
     s = t - 1 if s is None else s
     t, s = together(t, s)
     # log r: below 0, and -inf for s = 0
@@ -46,24 +52,33 @@ def posterior(
 # %% ../nbs/04_ddpm.ipynb #variance-share
 VARIANCES = dict(posterior=0., beta=1.)
 
-def share_of_beta(
-    var:str|float, # a key of VARIANCES, or a number from 0 to 1
-) -> float: # 0 posterior, 1 beta
-    "Where between its two bounds a variance lies, or a ValueError"
+def share_of_beta(var: str | float) -> float:
+    """Where between its two bounds a variance lies, or a ValueError
+
+    Arguments:
+        var: a key of VARIANCES, or a number from 0 to 1
+    Returns: 0 posterior, 1 beta
+    """
     if isinstance(var, str):
         return choose(var, VARIANCES, 'variance')
     return in_range('var', var, 0, 1)
 
 # %% ../nbs/04_ddpm.ipynb #f969c6b5
 def reverse_var(
-    sched:Schedule,            # T steps
-    t:float|Tensor,            # time(s) in 1..T
-    s:float|Tensor,            # earlier time(s), s < t
-    var:str|float='posterior', # 'posterior' for m = 0, 'beta' for m = 1, or m
-) -> Tensor: # float64, 0 where s = 0
+    sched: Schedule, t: float | Tensor, s: float | Tensor,
+    var: str | float = 'posterior',
+) -> Tensor:
     """Variance of a reverse step from t to s, between its bounds posterior and beta
 
-    Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021."""
+    Ho et al. 2020, section 3.2; eq. (15) of Nichol and Dhariwal 2021.
+
+    Arguments:
+        sched: T steps
+        t: time(s) in 1..T
+        s: earlier time(s), s < t
+        var: 'posterior' for m = 0, 'beta' for m = 1, or m
+    Returns: float64, 0 where s = 0
+    """
     m = share_of_beta(var)
     t, s = together(t, s)
     share = -torch.expm1(sched.gap(t, s))
@@ -74,14 +89,20 @@ def reverse_var(
 # %% ../nbs/04_ddpm.ipynb #ddpm-sampler
 @sampler(stochastic=True, n=None, times='noise', var=share_of_beta)
 def ddpm(
-    f:Callable,                # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,            # T steps
-    x:Tensor,                  # starting noise, shape (B, *)
-    times:list[float],         # times to visit, falling
-    noise:Noise,               # noise(x, k) for step k
-    var:str|float='posterior', # variance of a step, see `reverse_var`
-) -> States: # x_T ... x_0
-    "Ancestral sampling, algorithm 2 of Ho et al. 2020, on all times or a part of them"
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    var: str | float = 'posterior',
+) -> States:
+    """Ancestral sampling, algorithm 2 of Ho et al. 2020, on all times or a part of them
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+        var: variance of a step, see `reverse_var`
+    Returns: x_T ... x_0
+    """
     x = yield x
     for k, (t, s) in enumerate(zip(times, times[1:]), 1):
         mean, _ = posterior(sched, x, f(x, t), t, s)
@@ -92,14 +113,19 @@ def ddpm(
 # %% ../nbs/04_ddpm.ipynb #1cedd6fb
 @grid
 def noise_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
     """Noise lowered in even steps, the last one before 0 at least to that of time 1
 
-    All whole times if n is as many. Best for DDPM on data of unit variance."""
+    All whole times if n is as many. Best for DDPM on data of unit variance.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     if n == start - end:
         return trailing_times(sched, n, start, end)
@@ -112,20 +138,26 @@ def noise_times(
     return [start, *sched.t_at(log_snr).tolist(), end]
 
 # %% ../nbs/04_ddpm.ipynb #203589ab
-def x0_weight(
-    sched:Schedule, # T steps
-    t:int|Tensor,   # time(s) in 1..T
-    pred:str,       # what the net predicts: a key of PREDS
-) -> Tensor: # float64, of t's shape
-    "What a squared error of the net's answer is worth as a squared error of x0_hat"
+def x0_weight(sched: Schedule, t: int | Tensor, pred: str) -> Tensor:
+    """What a squared error of the net's answer is worth as a squared error of x0_hat
+
+    Arguments:
+        sched: T steps
+        t: time(s) in 1..T
+        pred: what the net predicts: a key of PREDS
+    Returns: float64, of t's shape
+    """
     signal, noise = sched.coefficients(t)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
     return (noise / (signal * keps - noise * kx)) ** 2
 
-def min_snr(
-    gamma:float=5., # SNR above which a time counts no more than this
-) -> Callable[[Schedule, Tensor, str], Tensor]: # weight(sched, t, pred), of t's shape
-    "The min-SNR weight of Hang et al. 2023: min(SNR, gamma) on x0, for any prediction"
+def min_snr(gamma: float = 5.0) -> Callable[[Schedule, Tensor, str], Tensor]:
+    """The min-SNR weight of Hang et al. 2023: min(SNR, gamma) on x0, for any prediction
+
+    Arguments:
+        gamma: SNR above which a time counts no more than this
+    Returns: weight(sched, t, pred), of t's shape
+    """
     in_range('gamma', gamma, 0, math.inf)
     def weight(sched:Schedule, t:Tensor, pred:str) -> Tensor:
         return sched.snr(t).clamp(max=gamma) * x0_weight(sched, t, pred)
@@ -135,21 +167,29 @@ def min_snr(
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
 
 def diffusion_loss(
-    net:Callable,              # net(xt, t, c) -> out
-    sched:Schedule,            # T steps
-    x0:Tensor,                 # clean data, shape (B, *)
-    c:Tensor|None=None,        # class labels, long (B,)
-    pred:str='v',              # what the net predicts: a key of PREDS
-    loss:str='mse',            # a key of LOSSES
-    weight:Callable|None=None, # weight(sched, t, pred) -> (B,); None for 1
-    t:Tensor|None=None,        # times in 1..T, long (B,); drawn if not given
-    eps:Tensor|None=None,      # noise, shape (B, *); drawn if not given
-    reduce:bool=True,          # mean over the batch?
-    times:str='uniform',       # how drawn times are spread: a key of TIMES
-    guide:Callable|None=None,  # a weaker net to train away from; None for no label
-    w:float=0.,                # guidance weight that the net then has in itself
-) -> Tensor: # a scalar, or (B,) if not reduced
-    "The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight"
+    net: Callable, sched: Schedule, x0: Tensor, c: Tensor | None = None,
+    pred: str = 'v', loss: str = 'mse', weight: Callable | None = None,
+    t: Tensor | None = None, eps: Tensor | None = None, reduce: bool = True,
+    times: str = 'uniform', guide: Callable | None = None, w: float = 0.0,
+) -> Tensor:
+    """The simple loss, eq. (14) of Ho et al. 2020, for any parameterisation and weight
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        x0: clean data, shape (B, *)
+        c: class labels, long (B,)
+        pred: what the net predicts: a key of PREDS
+        loss: a key of LOSSES
+        weight: weight(sched, t, pred) -> (B,); None for 1
+        t: times in 1..T, long (B,); drawn if not given
+        eps: noise, shape (B, *); drawn if not given
+        reduce: mean over the batch?
+        times: how drawn times are spread: a key of TIMES
+        guide: a weaker net to train away from; None for no label
+        w: guidance weight that the net then has in itself
+    Returns: a scalar, or (B,) if not reduced
+    """
     check_taught(c, guide, w)
     if t is None:
         t = draw_times(sched.T, len(x0), times=times, device=x0.device)
@@ -168,12 +208,17 @@ def diffusion_loss(
 
 # %% ../nbs/04_ddpm.ipynb #83cf47ed
 def eps_error(
-    sched:Schedule,       # T steps
-    oracle:Callable,      # exact denoiser f(xt, t)
-    size:float=0.1,       # standard deviation of the error added to eps_hat
-    clip:float|None=None, # bound of x0_hat
-) -> Callable: # denoiser f(xt, t)
-    "An exact denoiser spoilt by random errors on eps: what a sampler must survive"
+    sched: Schedule, oracle: Callable, size: float = 0.1, clip: float | None = None,
+) -> Callable:
+    """An exact denoiser spoilt by random errors on eps: what a sampler must survive
+
+    Arguments:
+        sched: T steps
+        oracle: exact denoiser f(xt, t)
+        size: standard deviation of the error added to eps_hat
+        clip: bound of x0_hat
+    Returns: denoiser f(xt, t)
+    """
     def net(xt, t, c=None):
         t = t.flatten()[0].item()
         signal, noise = like(sched.signal(t), xt), like(sched.noise(t), xt)
@@ -182,28 +227,40 @@ def eps_error(
     return denoiser(net, sched, pred='eps', clip=clip)
 
 # %% ../nbs/04_ddpm.ipynb #4b3a10bd
-def even(
-    u:Tensor, # shares, uniform in [0, 1)
-) -> Tensor: # shares of T, uniform
-    "Shares as they are"
+def even(u: Tensor) -> Tensor:
+    """Shares as they are
+
+    Arguments:
+        u: shares, uniform in [0, 1)
+    Returns: shares of T, uniform
+    """
     return u
 
-def logit_normal(
-    u:Tensor, # shares, uniform in [0, 1)
-) -> Tensor: # shares of T, most of them in the middle
-    "Shares whose logit is standard normal, Esser et al. 2024"
+def logit_normal(u: Tensor) -> Tensor:
+    """Shares whose logit is standard normal, Esser et al. 2024
+
+    Arguments:
+        u: shares, uniform in [0, 1)
+    Returns: shares of T, most of them in the middle
+    """
     return torch.sigmoid(torch.special.ndtri(u))
 
 TIMES = dict(uniform=even, logit_normal=logit_normal)
 
 def draw_times(
-    T:int,                         # number of steps
-    B:int,                         # how many times are wanted
-    u:float|None=None,             # the common offset in [0, 1); drawn if not given
-    times:str='uniform',           # how they are spread over 1..T: a key of TIMES
-    device:str|torch.device='cpu', # where they are drawn
-) -> Tensor: # times in 1..T, long (B,)
-    "Low-discrepancy training times, appendix I.1 of Kingma et al. 2021"
+    T: int, B: int, u: float | None = None, times: str = 'uniform',
+    device: str | torch.device = 'cpu',
+) -> Tensor:
+    """Low-discrepancy training times, appendix I.1 of Kingma et al. 2021
+
+    Arguments:
+        T: number of steps
+        B: how many times are wanted
+        u: the common offset in [0, 1); drawn if not given
+        times: how they are spread over 1..T: a key of TIMES
+        device: where they are drawn
+    Returns: times in 1..T, long (B,)
+    """
     dtype, spread = finest(device), choose(times, TIMES, 'times')
     if u is None:
         offset = torch.rand((), device=device).to(dtype)

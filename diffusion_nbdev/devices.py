@@ -27,10 +27,12 @@ def device_names() -> list[str]:
     gpus = [f'cuda:{k}' for k in range(torch.cuda.device_count())]
     return ['cpu', *gpus, *['mps'] * torch.backends.mps.is_available()]
 
-def pick_device(
-    name:str|torch.device|None=None, # cpu, cuda, cuda:1, mps, ...; None chooses
-) -> torch.device:
-    "The device of that name, or the first GPU, or the CPU; ValueError if not there"
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of that name, or the first GPU, or the CPU; ValueError if not there
+
+    Arguments:
+        name: cpu, cuda, cuda:1, mps, ...; None chooses
+    """
     asked = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         found = torch.empty(0, device=asked).device
@@ -44,16 +46,19 @@ def pick_device(
 # %% ../nbs/86_devices.ipynb #devices-precision-code
 PRECISIONS = {'32': 'float32', 'bf16': 'bfloat16 where it is safe'}
 
-def cpu_has(
-    name:str, # of one of torch's questions about the processor
-) -> bool:
-    "Does torch know of this ability of the processor, and has it got it?"
+def cpu_has(name: str) -> bool:
+    """Does torch know of this ability of the processor, and has it got it?
+
+    Arguments:
+        name: of one of torch's questions about the processor
+    """
     return getattr(torch.cpu, name, bool)()
 
-def bfloat16_pays(
-    device:str|torch.device='cpu',
-) -> str: # what can do it, for a message; empty if nothing can
-    "The hardware with which this device multiplies bfloat16 faster than float32"
+def bfloat16_pays(device: str | torch.device = 'cpu') -> str:
+    """The hardware with which this device multiplies bfloat16 faster than float32
+
+    Returns: what can do it, for a message; empty if nothing can
+    """
     kind = torch.device(device).type
     if kind == 'cuda' and torch.cuda.is_available():
         able = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -66,11 +71,16 @@ def bfloat16_pays(
 
 # %% ../nbs/86_devices.ipynb #devices-chosen
 def chosen_precision(
-    device:str|torch.device, # where the net runs
-    shape:list[int],         # of one sample: [C, H, W] is an image
-    asked:str|None=None,     # a key of PRECISIONS; None for the rule
-) -> str: # a key of PRECISIONS
-    "bf16 for images where the device is fast at it, else 32; ValueError if it cannot"
+    device: str | torch.device, shape: list[int], asked: str | None = None,
+) -> str:
+    """bf16 for images where the device is fast at it, else 32; ValueError if it cannot
+
+    Arguments:
+        device: where the net runs
+        shape: of one sample: [C, H, W] is an image
+        asked: a key of PRECISIONS; None for the rule
+    Returns: a key of PRECISIONS
+    """
     device = torch.device(device)
     if asked is None:
         return 'bf16' if len(shape) == 3 and bfloat16_pays(device) else '32'
@@ -84,11 +94,13 @@ def chosen_precision(
 
 # %% ../nbs/86_devices.ipynb #devices-computing-code
 @contextlib.contextmanager
-def products(
-    device:str|torch.device, # where they are formed
-    coarse:bool,             # may they be TF32?
-) -> Iterator[None]:
-    "Within, products of float32 on an NVIDIA GPU are TF32, or are not"
+def products(device: str | torch.device, coarse: bool) -> Iterator[None]:
+    """Within, products of float32 on an NVIDIA GPU are TF32, or are not
+
+    Arguments:
+        device: where they are formed
+        coarse: may they be TF32?
+    """
     if torch.device(device).type != 'cuda':
         yield
         return
@@ -104,11 +116,13 @@ def products(
 
 # %% ../nbs/86_devices.ipynb #computing-cell
 @contextlib.contextmanager
-def computing(
-    device:str|torch.device, # where the net runs
-    precision:str,           # a key of PRECISIONS
-) -> Iterator[None]:
-    "Within, nets run in that precision; torch's settings are put back afterwards"
+def computing(device: str | torch.device, precision: str) -> Iterator[None]:
+    """Within, nets run in that precision; torch's settings are put back afterwards
+
+    Arguments:
+        device: where the net runs
+        precision: a key of PRECISIONS
+    """
     kind, bf16 = torch.device(device).type, precision == 'bf16'
     with contextlib.ExitStack() as stack:
         stack.enter_context(products(device, bf16))
@@ -129,10 +143,11 @@ def finest(
         return torch.float32
 
 # %% ../nbs/86_devices.ipynb #devices-memory-code
-def free_memory(
-    device:str|torch.device,
-) -> int|None: # bytes; None where nobody knows
-    "Memory of an accelerator that could still be used"
+def free_memory(device: str | torch.device) -> int | None:
+    """Memory of an accelerator that could still be used
+
+    Returns: bytes; None where nobody knows
+    """
     device = torch.device(device)
     if device.type == 'mps':
         if not torch.backends.mps.is_available():
@@ -146,23 +161,24 @@ def free_memory(
     return there.mem_get_info(device)[0] + reserve
 
 # %% ../nbs/86_devices.ipynb #devices-fits
-def batch_that_fits(
-    device:str|torch.device,
-    numbers:int, # in one sample
-) -> int:
-    "How many samples are drawn at a time unless it is said"
+def batch_that_fits(device: str | torch.device, numbers: int) -> int:
+    """How many samples are drawn at a time unless it is said
+
+    Arguments:
+        numbers: in one sample
+    """
     device = torch.device(device)
     if device.type == 'cpu':
         return max(1, 2 ** 17 // numbers)
     free, most = free_memory(device), 2 ** 23 // numbers
     return max(1, most if free is None else min(most, free // (numbers * 4 * 2048)))
 
-def has_room(
-    device:str|torch.device,
-    *tensors:Tensor,
-    share:float=0.25, # of the free memory that they may take
-) -> bool:
-    "Whether these tensors may lie on the device for as long as it works"
+def has_room(device: str | torch.device, *tensors: Tensor, share: float = 0.25) -> bool:
+    """Whether these tensors may lie on the device for as long as it works
+
+    Arguments:
+        share: of the free memory that they may take
+    """
     free = free_memory(device)
     size = sum(x.numel() * x.element_size() for x in tensors)
     return free is None or size <= share * free
@@ -179,12 +195,13 @@ def out_of_memory(
     text = str(e).lower()
     return isinstance(e, RuntimeError) and any(words in text for words in NO_MEMORY)
 
-def tried(
-    draw:Callable, # draw(start, stop)
-    start:int,
-    stop:int,
-) -> tuple[bool, Any]: # does it fit?, what was drawn
-    "Draw, unless memory runs out; any other error is raised"
+def tried(draw: Callable, start: int, stop: int) -> tuple[bool, Any]:
+    """Draw, unless memory runs out; any other error is raised
+
+    Arguments:
+        draw: draw(start, stop)
+    Returns: does it fit?, what was drawn
+    """
     try:
         return True, draw(start, stop)
     except RuntimeError as e:
@@ -193,10 +210,11 @@ def tried(
     return False, None
 
 # %% ../nbs/86_devices.ipynb #make-room-cell
-def make_room(
-    device:str|torch.device,
-) -> str: # how much is free now, for a message
-    "Give back the memory that an earlier, larger chunk has left behind"
+def make_room(device: str | torch.device) -> str:
+    """Give back the memory that an earlier, larger chunk has left behind
+
+    Returns: how much is free now, for a message
+    """
     there = getattr(torch, torch.device(device).type, None)
     free = free_memory(device)
     if free is None:
@@ -207,14 +225,19 @@ def make_room(
 
 # %% ../nbs/86_devices.ipynb #devices-chunks
 def halving(
-    draw:Callable,           # draw(start, stop): samples start ... stop - 1
-    num:int,                 # how many in all
-    size:int,                # how many at a time, to begin with
-    device:str|torch.device, # where; for messages
-) -> Iterator[tuple[int, Any]]: # (start, what `draw` returned)
+    draw: Callable, num: int, size: int, device: str | torch.device,
+) -> Iterator[tuple[int, Any]]:
     """Chunks one after the other, smaller ones when memory runs out
 
-    ValueError if not even one sample fits."""
+    ValueError if not even one sample fits.
+
+    Arguments:
+        draw: draw(start, stop): samples start ... stop - 1
+        num: how many in all
+        size: how many at a time, to begin with
+        device: where; for messages
+    Returns: (start, what `draw` returned)
+    """
     start = 0
     while start < num:
         stop = min(num, start + size)
@@ -231,13 +254,19 @@ def halving(
 
 # %% ../nbs/86_devices.ipynb #collected-cell
 def collected(
-    draw:Callable,            # draw(start, stop, seen); seen(k) hears the progress
-    bar:tqdm,                 # shows it; its total is how many there shall be
-    shape:list[int],          # of one sample
-    device:str|torch.device,  # where they are drawn
-    batch_size:int|None=None, # how many at a time; None chooses
-) -> Tensor: # all of them
-    "All samples, chunk by chunk"
+    draw: Callable, bar: tqdm, shape: list[int], device: str | torch.device,
+    batch_size: int | None = None,
+) -> Tensor:
+    """All samples, chunk by chunk
+
+    Arguments:
+        draw: draw(start, stop, seen); seen(k) hears the progress
+        bar: shows it; its total is how many there shall be
+        shape: of one sample
+        device: where they are drawn
+        batch_size: how many at a time; None chooses
+    Returns: all of them
+    """
     if batch_size is None:
         batch_size = batch_that_fits(device, math.prod(shape))
     in_range('batch_size', batch_size, 1, whole=True)
@@ -252,13 +281,18 @@ def collected(
 
 # %% ../nbs/86_devices.ipynb #devices-compile-code
 def compile_forward(
-    net:nn.Module,      # whose forward is compiled
-    training:bool=True, # for training mode, or for evaluation mode; not for the other
-    **options,          # of torch.compile
-) -> Callable[[], None]: # puts the plain function back
+    net: nn.Module, training: bool = True, **options,
+) -> Callable[[], None]:
     """Answer by a compiled function from now on
 
-    The first call is a ValueError if this machine cannot compile."""
+    The first call is a ValueError if this machine cannot compile.
+
+    Arguments:
+        net: whose forward is compiled
+        training: for training mode, or for evaluation mode; not for the other
+        options: of torch.compile
+    Returns: puts the plain function back
+    """
     before, plain = vars(net).get('forward'), net.forward
     fast = torch.compile(plain, **options)
     def forward(*args, **kwargs):

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from .inputs import embedding_sizes, label_rows, refuse_labels, time_rows
 
 # %% ../nbs/03_embedding.ipynb #7a3df968
-def time_features(
-    t:Tensor,             # times in steps, shape (B,), whole or real
-    dim:int,              # number of features, even
-    max_period:float=1e4, # P, in radians: longer than any T
-) -> Tensor: # shape (B, dim); float64 for float64 times, else float32
-    "Sines and cosines of time at geometrically spaced frequencies, Vaswani et al. 2017"
+def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
+    """Sines and cosines of time at geometrically spaced frequencies, Vaswani et al. 2017
+
+    Arguments:
+        t: times in steps, shape (B,), whole or real
+        dim: number of features, even
+        max_period: P, in radians: longer than any T
+    Returns: shape (B, dim); float64 for float64 times, else float32
+    """
     dtype = torch.float64 if t.dtype == torch.float64 else torch.float32
     j = torch.arange(dim // 2, device=t.device, dtype=dtype)
     angle = t.to(dtype)[:, None] * max_period ** (-j / max(dim // 2 - 1, 1))
@@ -27,11 +30,13 @@ def time_features(
 # %% ../nbs/03_embedding.ipynb #unet-embedding
 class Embedding(nn.Module):
     "Time and class as one vector $e(t, c)$, see the chapter"
-    def __init__(self,
-        dim:int,         # size of the embedding, even
-        n_classes:int=0, # 0 .. n_classes-1, and -1 is the null label; 0: no classes
-    ):
-        "ValueError for an odd size or a number of classes below 0"
+    def __init__(self, dim: int, n_classes: int = 0):
+        """ValueError for an odd size or a number of classes below 0
+
+        Arguments:
+            dim: size of the embedding, even
+            n_classes: 0 .. n_classes-1, and -1 is the null label; 0: no classes
+        """
         super().__init__()
         self.dim, self.n_classes = embedding_sizes(dim, n_classes)
         layers = nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim)
@@ -39,11 +44,14 @@ class Embedding(nn.Module):
         if n_classes:
             self.label = nn.Embedding(n_classes + 1, dim)
 
-    def forward(self,
-        t:Tensor|float,    # times, shape (), (1,) or (B,), whole or real; or a number
-        c:int|Tensor|None, # labels, shape (), (1,) or (B,); None: the null label
-        B:int,             # number of samples
-    ) -> Tensor: # shape (1, dim) where all samples have it in common, else (B, dim)
+    def forward(self, t: Tensor | float, c: int | Tensor | None, B: int) -> Tensor:
+        """
+        Arguments:
+            t: times, shape (), (1,) or (B,), whole or real; or a number
+            c: labels, shape (), (1,) or (B,); None: the null label
+            B: number of samples
+        Returns: shape (1, dim) where all samples have it in common, else (B, dim)
+        """
         weight = next(self.time.parameters())
         features = time_features(time_rows(t, weight, B), self.dim)
         e = self.time(features.to(weight.dtype))
@@ -56,17 +64,22 @@ class Embedding(nn.Module):
 # %% ../nbs/03_embedding.ipynb #3d74dbde
 class FiLM(nn.Module):
     "Scale and shift of each channel by the embedding, Perez et al. 2018"
-    def __init__(self,
-        channels:int, # channels to steer
-        emb_dim:int,  # size of the embedding
-    ):
+    def __init__(self, channels: int, emb_dim: int):
+        """
+        Arguments:
+            channels: channels to steer
+            emb_dim: size of the embedding
+        """
         super().__init__()
         self.proj = nn.Linear(emb_dim, 2 * channels)
 
-    def forward(self,
-        h:Tensor, # features, shape (B, C, *)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # shape (B, C, *)
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        """
+        Arguments:
+            h: features, shape (B, C, *)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: shape (B, C, *)
+        """
         ab = self.proj(e).reshape(e.shape[0], -1, *[1] * (h.ndim - 2))
         a, b = ab.chunk(2, 1)
         return torch.addcmul(b, h, 1 + a)

@@ -25,30 +25,42 @@ from .columns import coordinate_names
 # %% ../nbs/84f_encoding.ipynb #84f-cells
 @dataclass
 class Cells:
-    "A table as text"
+    """A table as text
+
+    Arguments:
+        columns: name -> cells
+        at: what a message calls each row
+        what: and the table
+        named: do the columns have names of their own?
+    """
     columns:dict[str, list[str]] # name -> cells
     at:list[str]    # what a message calls each row
     what:str        # and the table
     named:bool=True # do the columns have names of their own?
 
-    def wrong(self,
-        k:int,       # a row
-        name:str,    # a column
-        problem:str, # of its cell
-        n:int=1,     # how many cells of the column have it
-    ) -> ValueError:
-        "An error that names row and column"
+    def wrong(self, k: int, name: str, problem: str, n: int = 1) -> ValueError:
+        """An error that names row and column
+
+        Arguments:
+            k: a row
+            name: a column
+            problem: of its cell
+            n: how many cells of the column have it
+        """
         more = f' ({n} such cells in this column)' if n > 1 else ''
         place = f'{self.what}, {self.at[k]}, column {name}'
         return ValueError(f'{place}: {problem}{more}')
 
 # %% ../nbs/84f_encoding.ipynb #84f-numbers
-def present(
-    cells:Cells, # a table
-    name:str,    # of a column
-    empty:bool=False, # does only an empty cell count as missing?
-) -> list[str]: # the kind of each cell
-    "ValueError that names the first missing value of a column"
+def present(cells: Cells, name: str, empty: bool = False) -> list[str]:
+    """ValueError that names the first missing value of a column
+
+    Arguments:
+        cells: a table
+        name: of a column
+        empty: does only an empty cell count as missing?
+    Returns: the kind of each cell
+    """
     column = cells.columns[name]
     kinds = ['missing' if cell == '' else 'word' if empty else kind(cell)
              for cell in column]
@@ -59,11 +71,14 @@ def present(
         raise cells.wrong(k, name, problem, kinds.count('missing'))
     return kinds
 
-def numbers(
-    cells:Cells, # a table
-    name:str,    # of a column
-) -> np.ndarray: # float64
-    "A column of numbers; ValueError that names the first cell that is none"
+def numbers(cells: Cells, name: str) -> np.ndarray:
+    """A column of numbers; ValueError that names the first cell that is none
+
+    Arguments:
+        cells: a table
+        name: of a column
+    Returns: float64
+    """
     kinds, column = present(cells, name), cells.columns[name]
     if 'word' in kinds:
         k = kinds.index('word')
@@ -79,11 +94,14 @@ def numbers(
 DISGUISED = re.compile(r'[-+(]?\s*[$€£¥]?\s*[-+]?[.,]?\d')
 MOST = 100 # words in a column
 
-def words_of(
-    cells:Cells, # a table
-    name:str,    # of a column of words
-) -> list[str]: # in the order of the alphabet
-    "The different words of a column; ValueError if they do not look like kinds"
+def words_of(cells: Cells, name: str) -> list[str]:
+    """The different words of a column; ValueError if they do not look like kinds
+
+    Arguments:
+        cells: a table
+        name: of a column of words
+    Returns: in the order of the alphabet
+    """
     column, way = cells.columns[name], f"words=['{name}'] if it is a word"
     present(cells, name)
     for k, cell in enumerate(column):
@@ -99,12 +117,15 @@ def words_of(
     return found
 
 # %% ../nbs/84f_encoding.ipynb #84f-kind
-def column_kind(
-    cells:Cells, # a table
-    name:str,    # of a column
-    words:Iterable[str]=(), # columns whose cells are words, whatever they look like
-) -> str|list[str]: # 'real', 'whole', or its words
-    "What a column holds; ValueError that names the first cell that does not fit"
+def column_kind(cells: Cells, name: str, words: Iterable[str] = ()) -> str | list[str]:
+    """What a column holds; ValueError that names the first cell that does not fit
+
+    Arguments:
+        cells: a table
+        name: of a column
+        words: columns whose cells are words, whatever they look like
+    Returns: 'real', 'whole', or its words
+    """
     column = cells.columns[name]
     if name in words:
         present(cells, name, empty=True)
@@ -114,12 +135,15 @@ def column_kind(
     values = numbers(cells, name)
     return 'whole' if (values == np.round(values)).all() else 'real'
 
-def coordinates_of(
-    cells:Cells, # a table
-    name:str,    # of a column
-    what:str|list[str], # 'real', 'whole', or its words
-) -> np.ndarray: # float64 (N, k)
-    "A column as coordinates; ValueError that names a word that is not among them"
+def coordinates_of(cells: Cells, name: str, what: str | list[str]) -> np.ndarray:
+    """A column as coordinates; ValueError that names a word that is not among them
+
+    Arguments:
+        cells: a table
+        name: of a column
+        what: 'real', 'whole', or its words
+    Returns: float64 (N, k)
+    """
     if isinstance(what, str): return numbers(cells, name)[:, None]
     column = cells.columns[name]
     for k, cell in enumerate(column):
@@ -129,11 +153,14 @@ def coordinates_of(
     return (np.array(column)[:, None] == np.array(what)).astype(np.float64)
 
 # %% ../nbs/84f_encoding.ipynb #84f-labels
-def label_numbers(
-    found:Any, # numbers, or words
-    where:str, # what a message calls them
-) -> tuple[Tensor, list[str]]: # long (N,), names of the classes, if they have any
-    "Labels as whole numbers from 0; ValueError for fractions and negative numbers"
+def label_numbers(found: Any, where: str) -> tuple[Tensor, list[str]]:
+    """Labels as whole numbers from 0; ValueError for fractions and negative numbers
+
+    Arguments:
+        found: numbers, or words
+        where: what a message calls them
+    Returns: long (N,), names of the classes, if they have any
+    """
     values = np.asarray(found)
     if values.ndim == 2 and values.shape[1] == 1: values = values[:, 0]
     if values.dtype.kind in 'OUS':
@@ -149,11 +176,14 @@ def label_numbers(
     return c, names_with_gaps(c, where)
 
 # %% ../nbs/84f_encoding.ipynb #84f-gaps
-def names_with_gaps(
-    c:Tensor,  # labels, long (N,)
-    where:str, # what a message calls them
-) -> list[str]: # '' for a label that no row has; empty if there is none
-    "The numbers as names, if some of them are never used; a warning says which"
+def names_with_gaps(c: Tensor, where: str) -> list[str]:
+    """The numbers as names, if some of them are never used; a warning says which
+
+    Arguments:
+        c: labels, long (N,)
+        where: what a message calls them
+    Returns: '' for a label that no row has; empty if there is none
+    """
     seen = set(c.tolist())
     n = max(seen, default=-1) + 1
     gaps = [k for k in range(min(n, 1000 + len(seen))) if k not in seen]
@@ -165,11 +195,14 @@ def names_with_gaps(
     warnings.warn(f'{where}: no row has the label {some}', stacklevel=3)
     return [str(k) if k in seen else '' for k in range(n)]
 
-def labels_of(
-    c:Any, # labels of rows: numbers or words; or None
-    classes:Sequence[str], # names of the classes, if they are known
-) -> tuple[Any, list[str], str]: # labels, names of the classes, name of the column
-    "Labels as a user has them; what is no word is left as it is"
+def labels_of(c: Any, classes: Sequence[str]) -> tuple[Any, list[str], str]:
+    """Labels as a user has them; what is no word is left as it is
+
+    Arguments:
+        c: labels of rows: numbers or words; or None
+        classes: names of the classes, if they are known
+    Returns: labels, names of the classes, name of the column
+    """
     # a column of a data frame has a name
     label, known = str(getattr(c, 'name', None) or ''), list(classes)
     if c is None or torch.is_tensor(c): return c, known, label
@@ -180,12 +213,17 @@ def labels_of(
 
 # %% ../nbs/84f_encoding.ipynb #84f-label-column
 def label_column(
-    cells:Cells, # a table
-    name:str,    # of the column
-    words:Iterable[str]=(), # columns whose cells are words
-    classes:Sequence[str]=(), # their names, if they are known
-) -> tuple[Tensor, list[str]]: # labels, names of the classes
-    "A column as labels; ValueError that names a cell that is no label"
+    cells: Cells, name: str, words: Iterable[str] = (), classes: Sequence[str] = (),
+) -> tuple[Tensor, list[str]]:
+    """A column as labels; ValueError that names a cell that is no label
+
+    Arguments:
+        cells: a table
+        name: of the column
+        words: columns whose cells are words
+        classes: their names, if they are known
+    Returns: labels, names of the classes
+    """
     column = cells.columns[name]
     kinds = present(cells, name, empty=name in words or bool(classes))
     if classes:
@@ -201,7 +239,15 @@ def label_column(
 # %% ../nbs/84f_encoding.ipynb #84f-table-class
 @dataclass
 class Table:
-    "A table of points, as it was read"
+    """A table of points, as it was read
+
+    Arguments:
+        x: coordinates, float64 (N, *)
+        c: labels, long (N,)
+        columns: name -> kind
+        classes: names of the labels
+        label: name of their column
+    """
     x:Tensor           # coordinates, float64 (N, *)
     c:Tensor|None=None # labels, long (N,)
     columns:dict[str, str|list[str]]=field(default_factory=dict) # name -> kind
@@ -219,11 +265,16 @@ class Table:
         return coordinate_names(self.columns)
 
 def same_columns(
-    cells:Cells, # a table
-    names:list[str], # of its columns that are coordinates
-    units:Any,   # of a model, see `Units`
-) -> dict[str, str|list[str]]: # name in the table -> kind, in the model's order
-    "The columns of a model, as the table calls them; ValueError if some are missing"
+    cells: Cells, names: list[str], units: Any,
+) -> dict[str, str | list[str]]:
+    """The columns of a model, as the table calls them; ValueError if some are missing
+
+    Arguments:
+        cells: a table
+        names: of its columns that are coordinates
+        units: of a model, see `Units`
+    Returns: name in the table -> kind, in the model's order
+    """
     known = units.columns
     if not cells.named and len(known) == len(names):
         return dict(zip(names, known.values()))
@@ -238,12 +289,16 @@ def same_columns(
 
 # %% ../nbs/84f_encoding.ipynb #84f-encoded
 def chosen_names(
-    cells:Cells, # a table
-    labels:str|None,     # its column of labels
-    words:Iterable[str], # columns of words
-    leave:Iterable[str], # columns to do without
+    cells: Cells, labels: str | None, words: Iterable[str], leave: Iterable[str],
 ) -> list[str]:
-    "The columns that are coordinates; ValueError for a name that is none"
+    """The columns that are coordinates; ValueError for a name that is none
+
+    Arguments:
+        cells: a table
+        labels: its column of labels
+        words: columns of words
+        leave: columns to do without
+    """
     for name in [*leave, *words, *[labels] * (labels is not None)]:
         if name not in cells.columns:
             there = ', '.join(cells.columns)
@@ -253,13 +308,18 @@ def chosen_names(
     return left
 
 def encoded(
-    cells:Cells, # a table
-    labels:str|None=None,   # its column of labels
-    words:Sequence[str]=(), # columns whose cells are words, whatever they look like
-    leave:Sequence[str]=(), # columns to do without
-    units:Any=None,         # of a model whose columns it must have
+    cells: Cells, labels: str | None = None, words: Sequence[str] = (),
+    leave: Sequence[str] = (), units: Any = None,
 ) -> Table:
-    "A table as numbers; ValueError in one line that names what does not fit"
+    """A table as numbers; ValueError in one line that names what does not fit
+
+    Arguments:
+        cells: a table
+        labels: its column of labels
+        words: columns whose cells are words, whatever they look like
+        leave: columns to do without
+        units: of a model whose columns it must have
+    """
     names = chosen_names(cells, labels, words, leave)
     if units is not None and units.columns:
         columns = same_columns(cells, names, units)
@@ -277,25 +337,32 @@ def encoded(
     return Table(x, c, columns, classes, labels if cells.named else '')
 
 # %% ../nbs/84f_encoding.ipynb #84f-frame
-def is_frame(
-    x:Any, # what a user hands in
-) -> bool:
-    "Is it a table with named columns, of whatever library?"
+def is_frame(x: Any) -> bool:
+    """Is it a table with named columns, of whatever library?
+
+    Arguments:
+        x: what a user hands in
+    """
     return isinstance(x, Mapping) or hasattr(x, 'columns') and hasattr(x, 'dtypes')
 
 NOTHING = {'None', 'nan', 'NaN', '<NA>', 'NaT'}
 
-def cell_text(
-    value:Any, # of a data frame
-) -> str:
-    "A value as the cell of a table; what is missing becomes empty"
+def cell_text(value: Any) -> str:
+    """A value as the cell of a table; what is missing becomes empty
+
+    Arguments:
+        value: of a data frame
+    """
     text = str(value).strip()
     return '' if text in NOTHING and not isinstance(value, str) else text
 
-def frame_cells(
-    frame:Any, # a data frame, or name -> values
-) -> tuple[Cells, list[str]]: # the cells; which columns are categories
-    "A data frame as cells; ValueError for columns that do not fit together"
+def frame_cells(frame: Any) -> tuple[Cells, list[str]]:
+    """A data frame as cells; ValueError for columns that do not fit together
+
+    Arguments:
+        frame: a data frame, or name -> values
+    Returns: the cells; which columns are categories
+    """
     given = list(frame) if isinstance(frame, Mapping) else list(frame.columns)
     names, what = [str(name) for name in given], type(frame).__name__
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -316,12 +383,17 @@ def frame_cells(
 
 # %% ../nbs/84f_encoding.ipynb #84f-read-frame
 def read_frame(
-    frame:Any, # a data frame, or name -> values
-    labels:str|None=None,   # its column of labels
-    words:Sequence[str]=(), # columns whose cells are words, whatever they look like
-    leave:Sequence[str]=(), # columns to do without
-    units:Any=None,         # of a model whose columns it must have
+    frame: Any, labels: str | None = None, words: Sequence[str] = (),
+    leave: Sequence[str] = (), units: Any = None,
 ) -> Table:
-    "A data frame as numbers; ValueError in one line that names what does not fit"
+    """A data frame as numbers; ValueError in one line that names what does not fit
+
+    Arguments:
+        frame: a data frame, or name -> values
+        labels: its column of labels
+        words: columns whose cells are words, whatever they look like
+        leave: columns to do without
+        units: of a model whose columns it must have
+    """
     cells, categories = frame_cells(frame)
     return encoded(cells, labels, [*words, *categories], leave, units)

@@ -34,9 +34,11 @@ def end_signals() -> list[int]:
 # %% ../nbs/85b_ending.ipynb #resume-end-request
 class EndRequest:
     "Ctrl-C and SIGTERM only ask for the end, and get it at once if nobody answers"
-    def __init__(self,
-        patience:float=8, # seconds until a request that nobody answers ends training
-    ):
+    def __init__(self, patience: float = 8):
+        """
+        Arguments:
+            patience: seconds until a request that nobody answers ends training
+        """
         self.patience, self.running = patience, False
         # the signal that asked, and the handlers that were there before
         self.asked, self.before = None, {}
@@ -76,11 +78,14 @@ class EndRequest:
         self.before = {}
 
 # %% ../nbs/85b_ending.ipynb #resume-last-parts
-def any_process(
-    trainer:L.Trainer, # of all processes
-    yes:bool,          # in this one
-) -> bool: # the same in all of them
-    "Whether it is so in one process at least"
+def any_process(trainer: L.Trainer, yes: bool) -> bool:
+    """Whether it is so in one process at least
+
+    Arguments:
+        trainer: of all processes
+        yes: in this one
+    Returns: the same in all of them
+    """
     if trainer.world_size == 1: return yes
     return trainer.strategy.reduce_boolean_decision(yes, all=False)
 
@@ -111,23 +116,27 @@ def write_last(trainer:L.Trainer, checkpoint:ModelCheckpoint):
     if trainer.is_global_zero: keep_previous(last)
     checkpoint._save_checkpoint(trainer, str(last))
 
-def checkpoint_due(
-    trainer:L.Trainer, # at the end of a step
-    every:int,         # steps between two checkpoints; 0 for none
-    seconds:float,     # that are left until the next one; the same decision everywhere
-) -> bool:
-    "Whether a checkpoint inside an epoch is due, by steps or by time"
+def checkpoint_due(trainer: L.Trainer, every: int, seconds: float) -> bool:
+    """Whether a checkpoint inside an epoch is due, by steps or by time
+
+    Arguments:
+        trainer: at the end of a step
+        every: steps between two checkpoints; 0 for none
+        seconds: that are left until the next one; the same decision everywhere
+    """
     by_steps = every > 0 and trainer.global_step % every == 0
     return any_process(trainer, seconds < 0) or by_steps
 
 # %% ../nbs/85b_ending.ipynb #ec728371
 class LastCheckpoint(ModelCheckpoint):
     "last.ckpt, after an epoch or an interruption, and previous.ckpt, the one before"
-    def __init__(self,
-        every:int=0,       # optimiser steps between two inside an epoch; 0 for none
-        minutes:float=10,  # and at least this often
-        patience:float=8,  # seconds that the step under way may take at the end
-    ):
+    def __init__(self, every: int = 0, minutes: float = 10, patience: float = 8):
+        """
+        Arguments:
+            every: optimiser steps between two inside an epoch; 0 for none
+            minutes: and at least this often
+            patience: seconds that the step under way may take at the end
+        """
         super().__init__(filename='last', enable_version_counter=False)
         self.every = int(in_range('every', every, 0, whole=True))
         self.minutes = in_range('minutes', minutes, 0, math.inf, inside=True)

@@ -21,10 +21,13 @@ from .checks import choose
 from .files import whole_file
 
 # %% ../nbs/82e_export.ipynb #export-facts
-def export_facts(
-    model:Any, # net, sched, pred, data, see `Model`
-) -> dict: # that JSON can hold
-    "What a sampler needs besides the net: tables over t = 0 ... T, prediction, units"
+def export_facts(model: Any) -> dict:
+    """What a sampler needs besides the net: tables over t = 0 ... T, prediction, units
+
+    Arguments:
+        model: net, sched, pred, data, see `Model`
+    Returns: that JSON can hold
+    """
     sched = model.sched
     t = torch.arange(sched.T + 1)
     return dict(
@@ -32,10 +35,13 @@ def export_facts(
         pred=model.pred, data=dataclasses.asdict(model.data),
         inputs=['xt', 't', 'c'][:2 + bool(model.n_classes)], output='out')
 
-def example(
-    model:Any, # see `Model`
-) -> tuple[Tensor, ...]: # xt, t and, for a net with classes, c
-    "Two samples' inputs, in the net's own types"
+def example(model: Any) -> tuple[Tensor, ...]:
+    """Two samples' inputs, in the net's own types
+
+    Arguments:
+        model: see `Model`
+    Returns: xt, t and, for a net with classes, c
+    """
     xt = torch.zeros(2, *model.data.shape, dtype=model.dtype, device=model.device)
     whole = torch.ones(2, dtype=torch.long, device=model.device)
     return (xt, whole, -whole)[:2 + bool(model.n_classes)]
@@ -70,11 +76,14 @@ EXPORTS: dict[str, Callable] = {
     '.onnx': to_onnx, '.pt2': to_program, '.pt': to_torchscript}
 
 # %% ../nbs/82e_export.ipynb #export-model
-def export_model(
-    model:Any,     # net, sched, pred, data, see `Model`
-    path:str|Path, # its ending says what is written: see `EXPORTS`
-) -> dict: # the card that is in the file too
-    "Write the net for other programs, with what they must know; ValueError, OSError"
+def export_model(model: Any, path: str | Path) -> dict:
+    """Write the net for other programs, with what they must know; ValueError, OSError
+
+    Arguments:
+        model: net, sched, pred, data, see `Model`
+        path: its ending says what is written: see `EXPORTS`
+    Returns: the card that is in the file too
+    """
     path = Path(path)
     write = choose(path.suffix, EXPORTS, 'ending of an export')
     facts = export_facts(model)

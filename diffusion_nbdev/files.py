@@ -30,29 +30,36 @@ from .recipes import build
 
 # %% ../nbs/82_files.ipynb #905c5ffc
 @contextlib.contextmanager
-def system_errors(
-    what:str, # what could not be done, for instance "cannot write a.txt"
-) -> Iterator[None]:
-    "Within, an error of the operating system is one line, an OSError"
+def system_errors(what: str) -> Iterator[None]:
+    """Within, an error of the operating system is one line, an OSError
+
+    Arguments:
+        what: what could not be done, for instance "cannot write a.txt"
+    """
     try:
         yield
     except OSError as e:
         raise OSError(f'{what}: {e.strerror or e}') from None
 
-def empty_beside(
-    path:Path, # where the file shall be
-) -> Path: # a new file in the same folder
-    "An empty file beside, in folders that are made if need be"
+def empty_beside(path: Path) -> Path:
+    """An empty file beside, in folders that are made if need be
+
+    Arguments:
+        path: where the file shall be
+    Returns: a new file in the same folder
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(path.suffix, f'.{path.stem}.', path.parent)
     os.close(handle)
     return Path(beside)
 
-def publish(
-    beside:Path, # a complete file
-    path:Path,   # the name that it gets
-):
-    "Flush a file to the disk, give it the permissions of any new file, and its name"
+def publish(beside: Path, path: Path):
+    """Flush a file to the disk, give it the permissions of any new file, and its name
+
+    Arguments:
+        beside: a complete file
+        path: the name that it gets
+    """
     with open(beside, 'rb+') as file:
         os.fsync(file.fileno())
     mask = os.umask(0)
@@ -62,12 +69,15 @@ def publish(
 
 # %% ../nbs/82_files.ipynb #files-whole
 @contextlib.contextmanager
-def whole_file(
-    path:str|Path, # where the file shall be
-) -> Iterator[Path]: # a path beside it, to write to
+def whole_file(path: str | Path) -> Iterator[Path]:
     """A file that appears under its name only when it is complete
 
-    OSError naming the path if it cannot be written."""
+    OSError naming the path if it cannot be written.
+
+    Arguments:
+        path: where the file shall be
+    Returns: a path beside it, to write to
+    """
     path = Path(path)
     if path.is_dir():
         raise OSError(f'cannot write {path}: it is a folder')
@@ -82,10 +92,13 @@ def whole_file(
 # %% ../nbs/82_files.ipynb #files-digest
 FORMAT = 1
 
-def digest(
-    tensors:Mapping[str, Tensor], # names to tensors
-) -> str: # 64 hexadecimal digits
-    "SHA-256 over names, dtypes, shapes and values, in the order of the names"
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and values, in the order of the names
+
+    Arguments:
+        tensors: names to tensors
+    Returns: 64 hexadecimal digits
+    """
     h = hashlib.sha256()
     for name in sorted(tensors):
         x = tensors[name].detach().cpu().contiguous()
@@ -93,8 +106,11 @@ def digest(
         h.update(x.flatten().view(torch.uint8).numpy().data)
     return h.hexdigest()
 
-def package_version() -> str: # "unknown" where the package is not installed
-    "The version of this package"
+def package_version() -> str:
+    """The version of this package
+
+    Returns: "unknown" where the package is not installed
+    """
     try:
         return importlib.metadata.version('diffusion_nbdev')
     except importlib.metadata.PackageNotFoundError:
@@ -102,11 +118,16 @@ def package_version() -> str: # "unknown" where the package is not installed
 
 # %% ../nbs/82_files.ipynb #write-safetensors-cell
 def write_safetensors(
-    path:str|Path,                # where to
-    tensors:Mapping[str, Tensor], # names to tensors, on any device
-    card:dict,                    # what shall be known of them, ready for JSON
-) -> dict: # the card as written: with format, package and digest
-    "Write tensors and their card to one file, whole or not at all"
+    path: str | Path, tensors: Mapping[str, Tensor], card: dict,
+) -> dict:
+    """Write tensors and their card to one file, whole or not at all
+
+    Arguments:
+        path: where to
+        tensors: names to tensors, on any device
+        card: what shall be known of them, ready for JSON
+    Returns: the card as written: with format, package and digest
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     own = dict(format=FORMAT, package=package_version(), sha256=digest(tensors))
     card = {**card, **own}
@@ -119,11 +140,13 @@ def write_safetensors(
 CARD = dict(format=int, sha256=str) # what every card must hold
 WEIGHTS_CARD = dict(CARD, package=str, net=dict, sched=dict, pred=str, data=dict)
 
-def parsed_card(
-    text:str|None, # as it stands in the file
-    path:str|Path, # for messages
-) -> dict:
-    "The card of a file, or a ValueError if it has none that can be read"
+def parsed_card(text: str | None, path: str | Path) -> dict:
+    """The card of a file, or a ValueError if it has none that can be read
+
+    Arguments:
+        text: as it stands in the file
+        path: for messages
+    """
     if text is None:
         why = 'it carries no card, so nobody can tell what net it belongs to'
         raise ValueError(f'{path}: {why}')
@@ -137,11 +160,15 @@ def parsed_card(
 
 # %% ../nbs/82_files.ipynb #files-checked-card
 def checked_card(
-    text:str|None,    # as it stands in the file
-    path:str|Path,    # for messages
-    must:dict[str, type]=CARD, # what it must hold, and of which type
+    text: str | None, path: str | Path, must: dict[str, type] = CARD,
 ) -> dict:
-    "The card of a file, or a ValueError that says what is wrong with it"
+    """The card of a file, or a ValueError that says what is wrong with it
+
+    Arguments:
+        text: as it stands in the file
+        path: for messages
+        must: what it must hold, and of which type
+    """
     card = parsed_card(text, path)
     for key, kind in must.items():
         if not isinstance(card.get(key), kind):
@@ -152,11 +179,13 @@ def checked_card(
     return card
 
 # %% ../nbs/82_files.ipynb #files-tensors
-def check_numbers(
-    tensors:Mapping[str, Tensor], # names to tensors
-    path:str|Path,                # for messages
-):
-    "ValueError for numbers that are not finite, or of a type that no net here has"
+def check_numbers(tensors: Mapping[str, Tensor], path: str | Path):
+    """ValueError for numbers that are not finite, or of a type that no net here has
+
+    Arguments:
+        tensors: names to tensors
+        path: for messages
+    """
     for name, x in tensors.items():
         if x.is_complex() or x.is_floating_point() and x.itemsize == 1:
             why = f'tensor {name} is {x.dtype}, which no net here has'
@@ -164,10 +193,11 @@ def check_numbers(
         if not x.isfinite().all():
             raise ValueError(f'{path}: tensor {name} holds values that are not finite')
 
-def raw_safetensors(
-    path:str|Path,
-) -> tuple[dict[str, Tensor], str|None]: # tensors by name, and the text of the card
-    "What a safetensors file holds; OSError if it cannot be read, or is none"
+def raw_safetensors(path: str | Path) -> tuple[dict[str, Tensor], str | None]:
+    """What a safetensors file holds; OSError if it cannot be read, or is none
+
+    Returns: tensors by name, and the text of the card
+    """
     try:
         with (system_errors(f'cannot read {path}'),
               safetensors.safe_open(path, 'pt') as file):
@@ -180,13 +210,18 @@ def raw_safetensors(
 
 # %% ../nbs/82_files.ipynb #files-read
 def read_safetensors(
-    path:str|Path,             # written by `write_safetensors`
-    must:dict[str, type]=CARD, # what its card must hold, and of which type
-) -> tuple[dict[str, Tensor], dict]: # tensors by name, on the CPU, and the card
+    path: str | Path, must: dict[str, type] = CARD,
+) -> tuple[dict[str, Tensor], dict]:
     """Tensors and card of a file, checked against each other
 
     OSError if the file cannot be read or is cut short; ValueError if its card lacks
-    something, or if the tensors are not those that the card was written for."""
+    something, or if the tensors are not those that the card was written for.
+
+    Arguments:
+        path: written by `write_safetensors`
+        must: what its card must hold, and of which type
+    Returns: tensors by name, on the CPU, and the card
+    """
     tensors, text = raw_safetensors(path)
     card = checked_card(text, path, must)
     if digest(tensors) != card['sha256']:
@@ -195,27 +230,35 @@ def read_safetensors(
     check_numbers(tensors, path)
     return tensors, card
 
-def read_weights(
-    path:str|Path, # a file written by `Model.save`
-) -> tuple[dict[str, Tensor], dict]: # tensors by name, and the card
-    "Tensors and card of a net's weights, see `read_safetensors`"
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and card of a net's weights, see `read_safetensors`
+
+    Arguments:
+        path: a file written by `Model.save`
+    Returns: tensors by name, and the card
+    """
     return read_safetensors(path, WEIGHTS_CARD)
 
 # %% ../nbs/82_files.ipynb #files-count
-def most_parts(
-    tensors:Mapping[str, Tensor], # of a weights file
-) -> dict[str, int]:
-    "How many parts a net with these tensors may have: far more than any needs"
+def most_parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many parts a net with these tensors may have: far more than any needs
+
+    Arguments:
+        tensors: of a weights file
+    """
     numbers = 10 ** 7 + 2 * sum(x.numel() for x in tensors.values())
     count = len(tensors)
     return dict(
         parameters=1000 + 2 * count, numbers=numbers, modules=1000 + 50 * count)
 
 # %% ../nbs/82_files.ipynb #counting-hooks
-def counting_hooks(
-    count:Callable, # called with the kind of a part, and how many there are
-) -> list: # torch's handles, to be removed
-    "Hooks on every module of this process, which count what it is given"
+def counting_hooks(count: Callable) -> list:
+    """Hooks on every module of this process, which count what it is given
+
+    Arguments:
+        count: called with the kind of a part, and how many there are
+    Returns: torch's handles, to be removed
+    """
     def parameter(module, name, x):
         if x is not None:
             count('parameters')
@@ -227,10 +270,12 @@ def counting_hooks(
 
 # %% ../nbs/82_files.ipynb #counting-cell
 @contextlib.contextmanager
-def counting(
-    most:dict[str, int], # as `most_parts` has it
-) -> Iterator[None]:
-    "Within, parts of nets are counted: ValueError as soon as there are more of them"
+def counting(most: dict[str, int]) -> Iterator[None]:
+    """Within, parts of nets are counted: ValueError as soon as there are more of them
+
+    Arguments:
+        most: as `most_parts` has it
+    """
     left = dict(most)
     def count(what, k=1):
         left[what] -= k
@@ -245,10 +290,12 @@ def counting(
             hook.remove()
 
 # %% ../nbs/82_files.ipynb #files-sizes
-def check_card_sizes(
-    card:dict, # of a weights file
-):
-    "ValueError for samples or a schedule that would fill the memory"
+def check_card_sizes(card: dict):
+    """ValueError for samples or a schedule that would fill the memory
+
+    Arguments:
+        card: of a weights file
+    """
     shape = card['data'].get('shape') or [1]
     if math.prod(shape) > 10 ** 8:
         raise ValueError(f'samples of shape {str(shape)[:80]}: too large')
@@ -256,25 +303,32 @@ def check_card_sizes(
         if isinstance(value, (int, float)) and not abs(value) <= 10 ** 6:
             raise ValueError(f'a schedule with {key} = {value:g}: too large')
 
-def checked_sizes(
-    card:dict,                    # of a weights file
-    tensors:Mapping[str, Tensor], # its tensors
-    trust:bool=False,             # see `build`
-):
+def checked_sizes(card: dict, tensors: Mapping[str, Tensor], trust: bool = False):
     """Build the net without memory, and count
 
-    ValueError as soon as it is far larger than what the file holds."""
+    ValueError as soon as it is far larger than what the file holds.
+
+    Arguments:
+        card: of a weights file
+        tensors: its tensors
+        trust: see `build`
+    """
     check_card_sizes(card)
     with counting(most_parts(tensors)), torch.device('meta'):
         build(card['net'], trust)
 
 # %% ../nbs/82_files.ipynb #files-tensors-of
 def file_tensors(
-    tensors:Mapping[str, Tensor], # a net's weights by name
-    path:Path, # for messages
-    half:bool, # floating-point numbers of 16 bits?
-) -> dict[str, Tensor]: # on the CPU
-    "The same as they stand in a file; ValueError if one is not finite"
+    tensors: Mapping[str, Tensor], path: Path, half: bool,
+) -> dict[str, Tensor]:
+    """The same as they stand in a file; ValueError if one is not finite
+
+    Arguments:
+        tensors: a net's weights by name
+        path: for messages
+        half: floating-point numbers of 16 bits?
+    Returns: on the CPU
+    """
     tensors = {k: v.detach().cpu() for k, v in tensors.items()}
     if half:
         for k, v in tensors.items():
@@ -286,23 +340,29 @@ def file_tensors(
 
 # %% ../nbs/82_files.ipynb #files-fill
 def first_difference(
-    want:Mapping[str, Tensor], # what a net needs
-    have:Mapping[str, Tensor], # what is there
-    leave:Iterable[str]=(),    # names that are not compared
-) -> tuple[str, tuple|None, tuple|None]|None: # name, its shape in both; None: not there
-    "The first name in which two sets of tensors differ, or None"
+    want: Mapping[str, Tensor], have: Mapping[str, Tensor], leave: Iterable[str] = (),
+) -> tuple[str, tuple | None, tuple | None] | None:
+    """The first name in which two sets of tensors differ, or None
+
+    Arguments:
+        want: what a net needs
+        have: what is there
+        leave: names that are not compared
+    Returns: name, its shape in both; None: not there
+    """
     for k in sorted((want.keys() | have.keys()) - set(leave)):
         both = [tuple(d[k].shape) if k in d else None for d in (want, have)]
         if both[0] != both[1]:
             return k, both[0], both[1]
     return None
 
-def fill(
-    net:nn.Module,
-    tensors:dict[str, Tensor], # its weights by name
-    path:str|Path,             # for messages
-):
-    "Give a net its weights; ValueError that names the first one that does not fit"
+def fill(net: nn.Module, tensors: dict[str, Tensor], path: str | Path):
+    """Give a net its weights; ValueError that names the first one that does not fit
+
+    Arguments:
+        tensors: its weights by name
+        path: for messages
+    """
     differs = first_difference(net.state_dict(), tensors)
     if differs:
         name, want, have = differs
@@ -314,14 +374,19 @@ def fill(
 HERE = Path(__file__).parent if '__file__' in globals() else Path('../diffusion_nbdev')
 WEIGHTS = HERE/'weights'
 
-def shipped() -> dict[str, Path]: # name -> file
-    "The weights that come with the package"
+def shipped() -> dict[str, Path]:
+    """The weights that come with the package
+
+    Returns: name -> file
+    """
     return {p.stem: p for p in sorted(WEIGHTS.glob('*.safetensors'))}
 
-def newest_weights(
-    folder:Path, # of a run, or of several
-) -> Path:
-    "The newest weights in this folder or below it; OSError if there are none"
+def newest_weights(folder: Path) -> Path:
+    """The newest weights in this folder or below it; OSError if there are none
+
+    Arguments:
+        folder: of a run, or of several
+    """
     found = folder.rglob('model.safetensors')
     newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
@@ -329,10 +394,12 @@ def newest_weights(
     return newest
 
 # %% ../nbs/82_files.ipynb #find-weights-cell
-def find_weights(
-    name:str|Path, # a shipped name, a file, or a run's folder
-) -> Path:
-    "The file that a name stands for; OSError or ValueError if there is none"
+def find_weights(name: str | Path) -> Path:
+    """The file that a name stands for; OSError or ValueError if there is none
+
+    Arguments:
+        name: a shipped name, a file, or a run's folder
+    """
     path = Path(name)
     if str(name) in shipped():
         return shipped()[str(name)]

@@ -18,21 +18,28 @@ from .checks import in_range
 
 # %% ../nbs/85c_finite.ipynb #resume-judged
 def judged(
-    losses:list[Tensor], # of the batches of a step
-    grads:list[Tensor],  # of all weights
-    scaled:bool=False,   # half precision: its scaler looks for gradients too large
-) -> tuple[Tensor, Tensor, Tensor]: # is the step bad?; losses; largest gradient
-    "Whether a step may change weights, on the device: nobody waits for the answer"
+    losses: list[Tensor], grads: list[Tensor], scaled: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether a step may change weights, on the device: nobody waits for the answer
+
+    Arguments:
+        losses: of the batches of a step
+        grads: of all weights
+        scaled: half precision: its scaler looks for gradients too large
+    Returns: is the step bad?; losses; largest gradient
+    """
     loss, largest = torch.stack(losses), nn.utils.get_total_norm(grads, math.inf)
     # under a scaler: all gradients too small to be seen
     wrong = largest == 0 if scaled else ~largest.isfinite()
     return ~loss.isfinite().all() | wrong, loss, largest
 
-def leave_out(
-    optimizer:Any, # Adam of some kind
-    bad:Tensor,    # is its next step bad?
-):
-    "A bad step changes nothing"
+def leave_out(optimizer: Any, bad: Tensor):
+    """A bad step changes nothing
+
+    Arguments:
+        optimizer: Adam of some kind
+        bad: is its next step bad?
+    """
     # on the device, without a wait
     if optimizer.defaults.get('fused'): optimizer.found_inf = bad.float()
     # without gradients Adam steps nowhere
@@ -53,12 +60,14 @@ class JudgedStep(NamedTuple):
         return (f'step {self.step}: the loss is {self.loss.mean():g}, the largest '
                 f'gradient {self.largest:g}; rows of the batch: {named}')
 
-def report(
-    step:JudgedStep, # a bad one
-    count:int,       # of bad steps so far, with this one
-    skip:int,        # how many may be left out
-):
-    "Warn of a step that was left out, or stop: FloatingPointError"
+def report(step: JudgedStep, count: int, skip: int):
+    """Warn of a step that was left out, or stop: FloatingPointError
+
+    Arguments:
+        step: a bad one
+        count: of bad steps so far, with this one
+        skip: how many may be left out
+    """
     if count <= skip:
         warnings.warn(f'{step}: skipped')
         return
@@ -68,10 +77,12 @@ def report(
 # %% ../nbs/85c_finite.ipynb #b1bfee68
 class BadNumbers(L.Callback):
     "Losses and gradients that are not finite change no weights; training stops"
-    def __init__(self,
-        skip:int=0,   # how many such steps are left out before training stops
-        every:int=20, # steps between two looks on a device where looking means waiting
-    ):
+    def __init__(self, skip: int = 0, every: int = 20):
+        """
+        Arguments:
+            skip: how many such steps are left out before training stops
+            every: steps between two looks on a device where looking means waiting
+        """
         self.skip, self.every = int(in_range('skip', skip, 0, whole=True)), every
         self.skipped, self.watched = 0, []
         # of the batches of the step under way

@@ -26,23 +26,31 @@ from .data import TensorData
 from .model import unit_images
 
 # %% ../nbs/84c_folders.ipynb #84c-natural
-def natural(
-    name:str, # of a file or folder
-) -> list: # a key for `sorted`
-    "The order in which people count: 2 before 10"
+def natural(name: str) -> list:
+    """The order in which people count: 2 before 10
+
+    Arguments:
+        name: of a file or folder
+    Returns: a key for `sorted`
+    """
     parts = re.split(r'(\d+)', name.casefold())
     return [(0, int(p), '') if p.isdecimal() else (1, 0, p) for p in parts if p]
 
-def hidden(
-    name:str, # of a file or folder
-) -> bool:
-    "Does a program keep it for itself?"
+def hidden(name: str) -> bool:
+    """Does a program keep it for itself?
+
+    Arguments:
+        name: of a file or folder
+    """
     return name.startswith('.') or name in ('__MACOSX', 'Thumbs.db', 'desktop.ini')
 
-def files_below(
-    folder:Path, # of one class, or of all pictures
-) -> Iterator[Path]: # in natural order
-    "All files of a folder and its folders, without what is hidden"
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files of a folder and its folders, without what is hidden
+
+    Arguments:
+        folder: of one class, or of all pictures
+    Returns: in natural order
+    """
     for root, folders, names in os.walk(folder):
         folders[:] = sorted((f for f in folders if not hidden(f)), key=natural)
         for name in sorted(names, key=natural):
@@ -51,16 +59,21 @@ def files_below(
 # %% ../nbs/84c_folders.ipynb #84c-classes
 PARTS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 
-def is_picture(
-    path:Path, # a file
-) -> bool:
-    "Does its ending belong to a picture?"
+def is_picture(path: Path) -> bool:
+    """Does its ending belong to a picture?
+
+    Arguments:
+        path: a file
+    """
     return path.suffix.lower() in Image.registered_extensions()
 
-def class_folders(
-    folder:Path, # as the user gave it
-) -> list[Path]: # in the order of labels; empty if pictures have no classes
-    "The folders of the classes; OSError if the folder is not laid out in one way"
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of the classes; OSError if the folder is not laid out in one way
+
+    Arguments:
+        folder: as the user gave it
+    Returns: in the order of labels; empty if pictures have no classes
+    """
     if not folder.is_dir(): raise OSError(f'{folder}: is not a folder')
     inside = [p for p in folder.iterdir() if not hidden(p.name)]
     found = sorted((p for p in inside if p.is_dir()), key=lambda p: natural(p.name))
@@ -76,10 +89,13 @@ def class_folders(
     return found
 
 # %% ../nbs/84c_folders.ipynb #84c-files
-def picture_files(
-    folder:Path, # holds pictures, or one folder for each class
-) -> tuple[list[Path], list[int], list[str]]: # pictures, labels, names of classes
-    "The pictures of a folder with their labels; a warning names other files"
+def picture_files(folder: Path) -> tuple[list[Path], list[int], list[str]]:
+    """The pictures of a folder with their labels; a warning names other files
+
+    Arguments:
+        folder: holds pictures, or one folder for each class
+    Returns: pictures, labels, names of classes
+    """
     classes = class_folders(folder)
     paths, labels, others = [], [], []
     for label, home in enumerate(classes or [folder]):
@@ -98,11 +114,14 @@ def picture_files(
 # %% ../nbs/84c_folders.ipynb #84c-modes
 DEEP = ('I;16', 'I;16B', 'I;16L', 'I;16N')
 
-def flat(
-    image:Image.Image, # as it was opened
-    background:tuple,  # red, green, blue, 0 to 255: what shows through
-) -> Image.Image: # grey ('L') or colour ('RGB'), 8 bits
-    "A picture as a viewer shows it; ValueError if its numbers have no known range"
+def flat(image: Image.Image, background: tuple) -> Image.Image:
+    """A picture as a viewer shows it; ValueError if its numbers have no known range
+
+    Arguments:
+        image: as it was opened
+        background: red, green, blue, 0 to 255: what shows through
+    Returns: grey ('L') or colour ('RGB'), 8 bits
+    """
     frames = getattr(image, 'n_frames', 1)
     if frames > 1: raise ValueError(f'has {frames} frames: must be one picture')
     # older versions of Pillow open a deep PNG as 32 bits
@@ -125,12 +144,17 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error,
           Image.DecompressionBombError)
 
 def read_picture(
-    path:Path,    # a picture file
-    side:int,     # pixels of a side
-    channels:int, # 1 for grey, 3 for colour
-    background:tuple=(255, 255, 255), # red, green, blue: what shows through
-) -> np.ndarray: # uint8 (C, side, side)
-    "The middle of a picture, upright and scaled; OSError that names the file"
+    path: Path, side: int, channels: int, background: tuple = (255, 255, 255),
+) -> np.ndarray:
+    """The middle of a picture, upright and scaled; OSError that names the file
+
+    Arguments:
+        path: a picture file
+        side: pixels of a side
+        channels: 1 for grey, 3 for colour
+        background: red, green, blue: what shows through
+    Returns: uint8 (C, side, side)
+    """
     mode = 'L' if channels == 1 else 'RGB'
     try:
         with Image.open(path) as image:
@@ -146,12 +170,17 @@ def read_picture(
 
 # %% ../nbs/84c_folders.ipynb #84c-folder
 def read_folder(
-    folder:Path,  # holds pictures, or one folder for each class
-    side:int,     # pixels of a side
-    channels:int, # 1 for grey, 3 for colour
-    background:str='white', # a colour's name or #rrggbb: what shows through
-) -> tuple[Tensor, Tensor|None, list[str]]: # uint8 (N, C, side, side), labels, classes
-    "All pictures of a folder in one size"
+    folder: Path, side: int, channels: int, background: str = 'white',
+) -> tuple[Tensor, Tensor | None, list[str]]:
+    """All pictures of a folder in one size
+
+    Arguments:
+        folder: holds pictures, or one folder for each class
+        side: pixels of a side
+        channels: 1 for grey, 3 for colour
+        background: a colour's name or #rrggbb: what shows through
+    Returns: uint8 (N, C, side, side), labels, classes
+    """
     paths, labels, classes = picture_files(folder)
     colour = ImageColor.getrgb(background)[:3]
     out = torch.empty(len(paths), channels, side, side, dtype=torch.uint8)
@@ -169,15 +198,21 @@ def read_folder(
 # %% ../nbs/84c_folders.ipynb #540ce9bb
 class FolderData(TensorData):
     "A folder of pictures as a data module: one folder for each class, or pictures only"
-    def __init__(self,
-        folder:str|Path,    # holds pictures, or one folder for each class
-        side:int=28,        # pixels of a side, 4 to 64; the middle of each is kept
-        channels:int=1,     # 1 for grey, 3 for colour
-        batch_size:int=128, # of training and validation
-        held_out:float=0.1, # share for validation, and as many for the test
-        seed:int=0,         # of the split and of the order of batches
-        background:str='white', # what shows through where pictures are transparent
+    def __init__(
+        self, folder: str | Path, side: int = 28, channels: int = 1,
+        batch_size: int = 128, held_out: float = 0.1, seed: int = 0,
+        background: str = 'white',
     ):
+        """
+        Arguments:
+            folder: holds pictures, or one folder for each class
+            side: pixels of a side, 4 to 64; the middle of each is kept
+            channels: 1 for grey, 3 for colour
+            batch_size: of training and validation
+            held_out: share for validation, and as many for the test
+            seed: of the split and of the order of batches
+            background: what shows through where pictures are transparent
+        """
         in_range('side', side, 4, 64, whole=True)
         if channels not in (1, 3):
             raise ValueError(f'channels = {channels}: must be 1 (grey) or 3 (colour)')

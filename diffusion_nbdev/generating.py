@@ -26,32 +26,41 @@ from .sampling import GRIDS, enter_all
 _Kind = TypeVar('_Kind')
 
 def of_kind(
-    name:str,           # what the reader calls it
-    x:Any,
-    kind:type[_Kind],   # what it must be
-    rule:str,           # the same in words
-    but:type|tuple=(),  # kinds that it must not be
-) -> _Kind: # x itself
-    "`x`, or a ValueError that says what it is and what it must be"
+    name: str, x: Any, kind: type[_Kind], rule: str, but: type | tuple = (),
+) -> _Kind:
+    """`x`, or a ValueError that says what it is and what it must be
+
+    Arguments:
+        name: what the reader calls it
+        kind: what it must be
+        rule: the same in words
+        but: kinds that it must not be
+    Returns: x itself
+    """
     if isinstance(x, but) or not isinstance(x, kind):
         raise ValueError(f'{name} is a {type(x).__name__}: must be {rule}')
     return x
 
-def coordinates(
-    name:str,         # 'mean' or 'std'
-    value:Any,        # a number, or one for each coordinate of the last axis
-    shape:list[int],  # of one sample
-) -> list: # the numbers
-    "All numbers of a mean or a standard deviation; ValueError if there are too few"
+def coordinates(name: str, value: Any, shape: list[int]) -> list:
+    """All numbers of a mean or a standard deviation; ValueError if there are too few
+
+    Arguments:
+        name: 'mean' or 'std'
+        value: a number, or one for each coordinate of the last axis
+        shape: of one sample
+    Returns: the numbers
+    """
     if not isinstance(value, (list, tuple)): return [value]
     if len(value) != shape[-1]:
         raise ValueError(f'{name}: {len(value)} numbers for {shape[-1]} coordinates')
     return list(value)
 
-def check_units(
-    units:Any, # see `Units`
-):
-    "ValueError for what units cannot be"
+def check_units(units: Any):
+    """ValueError for what units cannot be
+
+    Arguments:
+        units: see `Units`
+    """
     if not units.shape:
         raise ValueError('shape = []: must have at least one number')
     for side in units.shape:
@@ -66,10 +75,13 @@ def check_units(
     check_columns(units.columns, units.shape)
 
 # %% ../nbs/83c_generating.ipynb #plain-net
-def plain_net(
-    net:nn.Module, # perhaps wrapped
-) -> nn.Module: # the net itself, compiled in place if it was compiled
-    "The net without a wrapper; ValueError for a wrapper of several devices"
+def plain_net(net: nn.Module) -> nn.Module:
+    """The net without a wrapper; ValueError for a wrapper of several devices
+
+    Arguments:
+        net: perhaps wrapped
+    Returns: the net itself, compiled in place if it was compiled
+    """
     if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         raise ValueError(f'net is in {type(net).__name__}: must be the plain module, '
                          'since `fit` puts it on several devices')
@@ -80,49 +92,61 @@ def plain_net(
     return inside
 
 # %% ../nbs/83c_generating.ipynb #units-along
-def along(
-    value:float|list[float], # a number, or one for each coordinate
-    x:Tensor,                # data, its last axis are the coordinates
-) -> float|Tensor:
-    "The same in a form that can be added to x"
+def along(value: float | list[float], x: Tensor) -> float | Tensor:
+    """The same in a form that can be added to x
+
+    Arguments:
+        value: a number, or one for each coordinate
+        x: data, its last axis are the coordinates
+    """
     if not isinstance(value, list): return value
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
     return torch.tensor(value, dtype=dtype, device=x.device)
 
-def resolved(
-    x:Tensor,               # data in the model's units
-    mean:float|list[float], # that will be added
-    std:float|list[float],  # after this was multiplied
-) -> Tensor: # in float64 where float32 is too coarse for the sum
-    "x in a dtype that tells neighbours apart when they are data again"
+def resolved(x: Tensor, mean: float | list[float], std: float | list[float]) -> Tensor:
+    """x in a dtype that tells neighbours apart when they are data again
+
+    Arguments:
+        x: data in the model's units
+        mean: that will be added
+        std: after this was multiplied
+    Returns: in float64 where float32 is too coarse for the sum
+    """
     shares = torch.as_tensor(mean).abs() / torch.as_tensor(std)
     # the distance of neighbours in float32 is a thousandth of the std
     far = shares.max().item() * torch.finfo(torch.float32).eps > 1e-3
     return x.to(finest(x.device)) if far else x
 
 # %% ../nbs/83c_generating.ipynb #792e4d94
-def check_classes(
-    net:Any,
-    n_classes:int, # of the data
-):
-    "ValueError for a net that knows other classes than the data has"
+def check_classes(net: Any, n_classes: int):
+    """ValueError for a net that knows other classes than the data has
+
+    Arguments:
+        n_classes: of the data
+    """
     known = getattr(net, 'n_classes', n_classes)
     if known not in (0, n_classes):
         raise ValueError(f'the net knows {known} classes, the data has {n_classes}')
 
-def seam(
-    model:Any, # a Model
-) -> dict[str, Any]: # name in a message -> value
-    "What two models must have in common for one to guide the other"
+def seam(model: Any) -> dict[str, Any]:
+    """What two models must have in common for one to guide the other
+
+    Arguments:
+        model: a Model
+    Returns: name in a message -> value
+    """
     units = model.data
     return {'shape': units.shape, 'mean and std': (units.mean, units.std),
             'prediction': model.pred, 'schedule': model.sched.recipe}
 
-def guide_net(
-    model:Any, # a Model, to be guided
-    guide:Any, # a weaker Model of the same data, or None
-) -> nn.Module|None: # the guide's net
-    "The net of a guide, or a ValueError that says where the two don't fit"
+def guide_net(model: Any, guide: Any) -> nn.Module | None:
+    """The net of a guide, or a ValueError that says where the two don't fit
+
+    Arguments:
+        model: a Model, to be guided
+        guide: a weaker Model of the same data, or None
+    Returns: the guide's net
+    """
     if guide is None: return None
     other = seam(guide)
     for what, own in seam(model).items():
@@ -133,11 +157,15 @@ def guide_net(
 
 # %% ../nbs/83c_generating.ipynb #model-steps
 def registered(
-    given:Callable|str,         # the thing itself, or its name
-    table:dict[str, Callable],  # SAMPLERS or GRIDS
-    what:str,                   # for messages
+    given: Callable | str, table: dict[str, Callable], what: str,
 ) -> Callable:
-    "The thing of that name, from whatever chapter it comes"
+    """The thing of that name, from whatever chapter it comes
+
+    Arguments:
+        given: the thing itself, or its name
+        table: SAMPLERS or GRIDS
+        what: for messages
+    """
     if callable(given):
         return given
     if not isinstance(given, str):
@@ -153,11 +181,14 @@ MEANT = dict(
     label='c', labels='c', class_labels='c', y='c',
     guidance='w', guidance_scale='w', cfg='w', grid='times', generator='seed')
 
-def own_options(
-    make:Callable, # a sampler
-    options:dict,  # of its own, as they were given
-) -> dict: # the same
-    "ValueError for an option that it does not have, with what was meant"
+def own_options(make: Callable, options: dict) -> dict:
+    """ValueError for an option that it does not have, with what was meant
+
+    Arguments:
+        make: a sampler
+        options: of its own, as they were given
+    Returns: the same
+    """
     known = inspect.signature(make).parameters
     if any(p.kind is p.VAR_KEYWORD for p in known.values()): return options
     for name in options.keys() - known.keys():
@@ -168,11 +199,17 @@ def own_options(
     return options
 
 def step_options(
-    n:int|None=None,                          # steps; None: the sampler's own
-    times:Callable|str|list|Tensor|None=None, # a grid, its name, or times
-    start:float|None=None,                    # the first time; None for T
-) -> dict[str, Any]: # without those that are None
-    "How many steps and at what times, as a sampler takes them"
+    n: int | None = None, times: Callable | str | list | Tensor | None = None,
+    start: float | None = None,
+) -> dict[str, Any]:
+    """How many steps and at what times, as a sampler takes them
+
+    Arguments:
+        n: steps; None: the sampler's own
+        times: a grid, its name, or times
+        start: the first time; None for T
+    Returns: without those that are None
+    """
     if isinstance(times, str):
         times = registered(times, GRIDS, 'time grid')
     options = dict(n=n, times=times, start=start)
@@ -180,12 +217,16 @@ def step_options(
 
 # %% ../nbs/83c_generating.ipynb #model-states
 def sample_count(
-    model:Any,         # a Model
-    num:int|None,      # asked for
-    x:Tensor|None,     # data to start from
-    start:float|None,  # the time to which they get noise
+    model: Any, num: int | None, x: Tensor | None, start: float | None,
 ) -> int:
-    "How many samples: num, or as many as x has; ValueError for what does not fit"
+    """How many samples: num, or as many as x has; ValueError for what does not fit
+
+    Arguments:
+        model: a Model
+        num: asked for
+        x: data to start from
+        start: the time to which they get noise
+    """
     if x is None:
         if start is not None:
             raise ValueError(f'start = {start!r}: needs data x to start from')
@@ -202,17 +243,24 @@ def sample_count(
 
 # %% ../nbs/83c_generating.ipynb #model-draw
 def drawing(
-    model:Any,             # a Model
-    sampler:Callable,      # sampler(f, sched, x, noise=noise, **options)
-    denoise:Callable,      # denoise(c) -> a denoiser
-    begin:Callable,        # begin(model, noise, num, x, start) -> the first states
-    num:int,               # how many samples in all
-    seed:int,              # of the noise
-    c:int|str|Tensor|list|None=None, # a class or its name for all, or one a sample
-    x:Tensor|None=None,    # data of all samples to start from
-    **options,             # n, times, start, eta, ...: passed to the sampler
-) -> Callable: # draw(first, stop, seen): samples first ... stop - 1, on the CPU
-    "Some of the samples, in the data's own units; seen(k) is told how many are done"
+    model: Any, sampler: Callable, denoise: Callable, begin: Callable, num: int,
+    seed: int, c: int | str | Tensor | list | None = None, x: Tensor | None = None,
+    **options,
+) -> Callable:
+    """Some of the samples, in the data's own units; seen(k) is told how many are done
+
+    Arguments:
+        model: a Model
+        sampler: sampler(f, sched, x, noise=noise, **options)
+        denoise: denoise(c) -> a denoiser
+        begin: begin(model, noise, num, x, start) -> the first states
+        num: how many samples in all
+        seed: of the noise
+        c: a class or its name for all, or one a sample
+        x: data of all samples to start from
+        options: n, times, start, eta, ...: passed to the sampler
+    Returns: draw(first, stop, seen): samples first ... stop - 1, on the CPU
+    """
     c = class_numbers(c, model.data.classes)
     given = None if c is None else torch.as_tensor(c)
     classes = labels(given, num, model.n_classes)

@@ -20,38 +20,54 @@ from .schedules import Schedule
 
 # %% ../nbs/12b_grids.ipynb #0d2e473f
 def log_snr_ends(
-    sched:Schedule,     # T steps
-    start:float|None,   # first time; None for T
-    end:float,          # last time; into 0 the last step jumps from time 1
-) -> tuple[float, float]: # log-SNR at the first time, and where even steps end
-    "Between which log-SNRs a grid has to share out its steps"
+    sched: Schedule, start: float | None, end: float,
+) -> tuple[float, float]:
+    """Between which log-SNRs a grid has to share out its steps
+
+    Arguments:
+        sched: T steps
+        start: first time; None for T
+        end: last time; into 0 the last step jumps from time 1
+    Returns: log-SNR at the first time, and where even steps end
+    """
     first = sched.log_snr(sched.T if start is None else start)
     return first.item(), sched.log_snr(end or 1).item()
 
 def real_times(
-    sched:Schedule,     # T steps
-    log_snr:Tensor,     # rising log-SNRs, one a time from the first on
-    n:int,              # number of steps
-    start:float|None,   # first time; None for T
-    end:float,          # last time
-) -> list[float]: # n + 1 falling times
-    "A grid of real times from log-SNRs; those at its two ends are not looked at"
+    sched: Schedule, log_snr: Tensor, n: int, start: float | None, end: float,
+) -> list[float]:
+    """A grid of real times from log-SNRs; those at its two ends are not looked at
+
+    Arguments:
+        sched: T steps
+        log_snr: rising log-SNRs, one a time from the first on
+        n: number of steps
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     inner = log_snr[1:n].clamp(max=sched.log_snr(end or 1))
     return [sched.T if start is None else start, *sched.t_at(inner).tolist(), end]
 
 # %% ../nbs/12b_grids.ipynb #grids-logsnr
 @grid
 def logsnr_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    lo:float=-10.,          # log-SNR at which it begins, if the range goes so far
-    hi:float=math.inf,      # log-SNR from which it jumps to the end
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    lo: float = -10.0, hi: float = math.inf,
+) -> list[float]:
     """Evenly spaced in log-SNR, from -10 at least up to time 1, then 0
 
-    As in DPM-Solver, Lu et al. 2022a. ValueError if nothing lies between lo and hi."""
+    As in DPM-Solver, Lu et al. 2022a. ValueError if nothing lies between lo and hi.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+        lo: log-SNR at which it begins, if the range goes so far
+        hi: log-SNR from which it jumps to the end
+    Returns: n + 1 falling times
+    """
     top = min(hi, sched.table[1].item())
     in_range('hi', top, max(lo, sched.table[-1].item()), math.inf, inside=True)
     first, final = log_snr_ends(sched, start, end)
@@ -64,15 +80,21 @@ def logsnr_times(
 # %% ../nbs/12b_grids.ipynb #grids-karras
 @grid
 def karras_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    rho:float=7.,           # the larger, the more steps near the data
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    rho: float = 7.0,
+) -> list[float]:
     """noise/signal to the power of 1/7 evenly spaced, between 80 and 0.002 at most
 
-    Karras et al. 2022, eq. (5)."""
+    Karras et al. 2022, eq. (5).
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+        rho: the larger, the more steps near the data
+    Returns: n + 1 falling times
+    """
     ends = torch.tensor(log_snr_ends(sched, start, end), dtype=torch.float64)
     first, final = (-ends / 2).exp().clamp(0.002, 80.).tolist()
     steps = n if end else n - 1
@@ -82,12 +104,17 @@ def karras_times(
 
 # %% ../nbs/12b_grids.ipynb #d0e531f4
 def reached(
-    done:Callable[[Tensor], Tensor], # rising function of lambda
-    want:Tensor,                     # values of it, shape (K,)
-    lo:float,                        # lambda below all that are sought
-    hi:float,                        # lambda above all that are sought
-) -> Tensor: # lambda, shape (K,)
-    "Where a rising function has the values wanted, by bisection"
+    done: Callable[[Tensor], Tensor], want: Tensor, lo: float, hi: float,
+) -> Tensor:
+    """Where a rising function has the values wanted, by bisection
+
+    Arguments:
+        done: rising function of lambda
+        want: values of it, shape (K,)
+        lo: lambda below all that are sought
+        hi: lambda above all that are sought
+    Returns: lambda, shape (K,)
+    """
     low, high = torch.full_like(want, lo), torch.full_like(want, hi)
     for _ in range(60):
         mid = (low + high) / 2
@@ -97,13 +124,19 @@ def reached(
 
 # %% ../nbs/12b_grids.ipynb #grids-spread
 def spread(
-    sched:Schedule,                  # T steps
-    n:int,                           # number of steps
-    done:Callable[[Tensor], Tensor], # share of the way behind lambda, 1 at infinity
-    start:float|None=None,           # first time; None for T
-    end:float=0,                     # last time
-) -> list[float]: # n + 1 falling times
-    "The grid whose steps each do an equal part of the way; from 1 at least into 0"
+    sched: Schedule, n: int, done: Callable[[Tensor], Tensor],
+    start: float | None = None, end: float = 0,
+) -> list[float]:
+    """The grid whose steps each do an equal part of the way; from 1 at least into 0
+
+    Arguments:
+        sched: T steps
+        n: number of steps
+        done: share of the way behind lambda, 1 at infinity
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     ends = torch.tensor(log_snr_ends(sched, start, end), dtype=torch.float64) / 2
     first, final = done(ends)
     if end:
@@ -115,32 +148,43 @@ def spread(
     return real_times(sched, 2 * lam, n, start, end)
 
 # %% ../nbs/12b_grids.ipynb #371a4485
-def mean_angle(
-    lam:Tensor, # log(signal/noise), float64
-) -> Tensor: # from 0 to 1, in quarter turns
+def mean_angle(lam: Tensor) -> Tensor:
     """How far data with details of all sizes up to 1 have turned from noise to data
 
-    $\\frac{2}{\\pi} \\int_0^1 \\arctan(q\\, e^\\lambda)\\, dq$ in closed form."""
+    $\\frac{2}{\\pi} \\int_0^1 \\arctan(q\\, e^\\lambda)\\, dq$ in closed form.
+
+    Arguments:
+        lam: log(signal/noise), float64
+    Returns: from 0 to 1, in quarter turns
+    """
     r = lam.exp()
     return (r.arctan() - (r * r).log1p() / (2 * r)) * 2 / math.pi
 
 @grid
 def angle_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
-    "Equal turns of the mean angle between noise and data: for few calls of UniPC"
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
+    """Equal turns of the mean angle between noise and data: for few calls of UniPC
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     return spread(sched, n, mean_angle, start, end)
 
 # %% ../nbs/12b_grids.ipynb #9ebb78c6
 @functools.cache
-def balance(
-    small:float, # size of the smallest details
-    large:float, # size of the largest
-) -> tuple[Tensor, Tensor]: # lambda on a fine grid, and the share of the way behind it
-    "The way of equal errors, integrated numerically"
+def balance(small: float, large: float) -> tuple[Tensor, Tensor]:
+    """The way of equal errors, integrated numerically
+
+    Arguments:
+        small: size of the smallest details
+        large: size of the largest
+    Returns: lambda on a fine grid, and the share of the way behind it
+    """
     lam = torch.linspace(-40, 60, 20_001, dtype=torch.float64)
     after = (2 * (lam + math.log(large))).sigmoid()
     before = (-2 * (lam + math.log(small))).sigmoid()
@@ -152,16 +196,22 @@ def balance(
 # %% ../nbs/12b_grids.ipynb #grids-balanced
 @grid
 def balanced_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    small:float=0.135,      # smallest details that matter, in standard deviations
-    large:float=2.72,       # size of the largest
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    small: float = 0.135, large: float = 2.72,
+) -> list[float]:
     """Equal errors of a second-order solver in all steps, for details of many sizes
 
-    For few calls of DPM-Solver++."""
+    For few calls of DPM-Solver++.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+        small: smallest details that matter, in standard deviations
+        large: size of the largest
+    Returns: n + 1 falling times
+    """
     in_range('large', large, 0, 1e6, inside=True)
     in_range('small', small, 0, large, inside=True)
     lam, done = balance(small, large)
@@ -177,14 +227,20 @@ def balanced_times(
 # %% ../nbs/12b_grids.ipynb #visible-grid
 @grid
 def visible_times(
-    sched:Schedule,         # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-    lo:float=-6.,           # log-SNR where data differ: - log of their squared distance
-    hi:float=6.,            # log-SNR above which nothing is left to be seen
-) -> list[float]: # n + 1 falling times
+    sched: Schedule, n: int, start: float | None = None, end: float = 0,
+    lo: float = -6.0, hi: float = 6.0,
+) -> list[float]:
     """Evenly spaced in log-SNR where pictures are decided, then 0
 
-    For few calls of stochastic solvers."""
+    For few calls of stochastic solvers.
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+        lo: log-SNR where data differ: - log of their squared distance
+        hi: log-SNR above which nothing is left to be seen
+    Returns: n + 1 falling times
+    """
     return logsnr_times(sched, n, start, end, lo, hi)

@@ -21,26 +21,37 @@ from .schedules import PREDS, Schedule, like, x0_from
 
 # %% ../nbs/04b_guidance.ipynb #guidance-estimate
 def estimate(
-    net:Callable,     # net(xt, t, c) -> out
-    sched:Schedule,   # T steps
-    pred:str,         # what the net predicts: a key of PREDS
-    xt:Tensor,        # states, shape (B, *)
-    t:float|Tensor,   # a time for all, or times of shape (1,) or (B,)
-    c:Tensor|None,    # labels, long (B,); a net that knows none is not told
-) -> Tensor: # x0_hat, shape (B, *)
-    "The clean data that a net's answer implies, asked in evaluation mode"
+    net: Callable, sched: Schedule, pred: str, xt: Tensor, t: float | Tensor,
+    c: Tensor | None,
+) -> Tensor:
+    """The clean data that a net's answer implies, asked in evaluation mode
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        xt: states, shape (B, *)
+        t: a time for all, or times of shape (1,) or (B,)
+        c: labels, long (B,); a net that knows none is not told
+    Returns: x0_hat, shape (B, *)
+    """
     with evaluating(net):
         return x0_from(sched, xt, ask(net, xt, t, known(net, c)), t, pred)
 
 # %% ../nbs/04b_guidance.ipynb #guidance-threshold
 def threshold(
-    x0:Tensor,                  # estimates, shape (B, *)
-    clip:float|tuple|None=None, # for [-clip, clip], or (lo, hi); None for no bound
-    quantile:float|None=None,   # of |x0|: cut there if above clip, and shrink to clip
-) -> Tensor: # shape (B, *)
+    x0: Tensor, clip: float | tuple | None = None, quantile: float | None = None,
+) -> Tensor:
     """Estimates of clean data brought to where data can be
 
-    With a quantile: dynamic thresholding, section 2.3 of Saharia et al. 2022."""
+    With a quantile: dynamic thresholding, section 2.3 of Saharia et al. 2022.
+
+    Arguments:
+        x0: estimates, shape (B, *)
+        clip: for [-clip, clip], or (lo, hi); None for no bound
+        quantile: of |x0|: cut there if above clip, and shrink to clip
+    Returns: shape (B, *)
+    """
     if clip is None:
         return x0
     if isinstance(clip, tuple):
@@ -53,11 +64,16 @@ def threshold(
 
 # %% ../nbs/04b_guidance.ipynb #guidance-bounded
 def bounded(
-    f:Callable,                 # denoiser f(xt, t) -> x0_hat
-    clip:float|tuple|None=None, # see `threshold`
-    quantile:float|None=None,   # see `threshold`
-) -> Callable: # a denoiser
-    "A denoiser whose estimates are brought to where data can be"
+    f: Callable, clip: float | tuple | None = None, quantile: float | None = None,
+) -> Callable:
+    """A denoiser whose estimates are brought to where data can be
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        clip: see `threshold`
+        quantile: see `threshold`
+    Returns: a denoiser
+    """
     def inside(xt:Tensor, t:float|Tensor) -> Tensor:
         x0_hat = f(xt, t)
         inside.calls = calls_of(f)
@@ -66,21 +82,30 @@ def bounded(
     return inside
 
 # %% ../nbs/04b_guidance.ipynb #guided-cell
-def sample_std(
-    x:Tensor, # shape (B, *)
-) -> Tensor: # broadcastable over (B, *)
-    "Standard deviation of each sample"
+def sample_std(x: Tensor) -> Tensor:
+    """Standard deviation of each sample
+
+    Arguments:
+        x: shape (B, *)
+    Returns: broadcastable over (B, *)
+    """
     return like(x.flatten(1).std(1), x)
 
 def guided(
-    f:Callable,               # the denoiser to be guided, f(xt, t) -> x0_hat
-    away:Callable,            # the denoiser to be guided away from
-    w:float,                  # weight, 0 = none
-    interval:tuple|None=None, # guide only at times from interval[0] to interval[1]
-    rescale:float=0.,         # share that gets the standard deviation of f's estimate
-    both:Callable|None=None,  # both(xt, t) -> (f's, away's); None: one, then the other
-) -> Callable: # a denoiser
-    "Away from a worse denoiser: $\\hat x_0 + w (\\hat x_0 - \\hat x_0')$"
+    f: Callable, away: Callable, w: float, interval: tuple | None = None,
+    rescale: float = 0.0, both: Callable | None = None,
+) -> Callable:
+    """Away from a worse denoiser: $\\hat x_0 + w (\\hat x_0 - \\hat x_0')$
+
+    Arguments:
+        f: the denoiser to be guided, f(xt, t) -> x0_hat
+        away: the denoiser to be guided away from
+        w: weight, 0 = none
+        interval: guide only at times from interval[0] to interval[1]
+        rescale: share that gets the standard deviation of f's estimate
+        both: both(xt, t) -> (f's, away's); None: one, then the other
+    Returns: a denoiser
+    """
     lo, hi = (-math.inf, math.inf) if interval is None else interval
     def g(xt:Tensor, t:float|Tensor) -> Tensor:
         inside = (lo <= t) & (t <= hi)
@@ -101,12 +126,17 @@ def guided(
 
 # %% ../nbs/04b_guidance.ipynb #labelled-and-not-cell
 def labelled_and_not(
-    net:Callable,   # net(xt, t, c) -> out
-    sched:Schedule, # T steps
-    pred:str,       # what the net predicts: a key of PREDS
-    own:Callable,   # own(xt) -> the labels of these states, long (B,)
-) -> Callable: # (xt, t) -> two estimates x0_hat
-    "Estimates with labels and with the null label, from one call of twice the batch"
+    net: Callable, sched: Schedule, pred: str, own: Callable,
+) -> Callable:
+    """Estimates with labels and with the null label, from one call of twice the batch
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        own: own(xt) -> the labels of these states, long (B,)
+    Returns: (xt, t) -> two estimates x0_hat
+    """
     def both(xt:Tensor, t:float|Tensor) -> tuple[Tensor, ...]:
         c = own(xt)
         twice = torch.cat([t, t]) if torch.is_tensor(t) and t.numel() > 1 else t
@@ -116,21 +146,28 @@ def labelled_and_not(
 
 # %% ../nbs/04b_guidance.ipynb #507516a7
 def denoiser(
-    net:Callable,               # net(xt, t, c) -> out
-    sched:Schedule,             # T steps
-    pred:str='v',               # what the net predicts: a key of PREDS
-    c:int|Tensor|None=None,     # class label(s); -1 is the null label
-    w:float=0.,                 # guidance weight, 0 = none
-    clip:float|tuple|None=None, # bound of x0_hat, see `threshold`
-    quantile:float|None=None,   # dynamic thresholding, see `threshold`
-    interval:tuple|None=None,   # guide only at times from interval[0] to interval[1]
-    rescale:float=0.,           # share that gets the unguided standard deviation
-    guide:Callable|None=None,   # a weaker net, in the place of the null label
-) -> Callable: # f(xt, t) -> x0_hat; f.calls: network calls of an answer
+    net: Callable, sched: Schedule, pred: str = 'v', c: int | Tensor | None = None,
+    w: float = 0.0, clip: float | tuple | None = None, quantile: float | None = None,
+    interval: tuple | None = None, rescale: float = 0.0, guide: Callable | None = None,
+) -> Callable:
     """A function from states to estimates of the clean data, from any net
 
     Gradients pass through it. `f.calls` counts the network calls of the last answer,
-    and before it those of the dearest. ValueError for what does not fit together."""
+    and before it those of the dearest. ValueError for what does not fit together.
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: T steps
+        pred: what the net predicts: a key of PREDS
+        c: class label(s); -1 is the null label
+        w: guidance weight, 0 = none
+        clip: bound of x0_hat, see `threshold`
+        quantile: dynamic thresholding, see `threshold`
+        interval: guide only at times from interval[0] to interval[1]
+        rescale: share that gets the unguided standard deviation
+        guide: a weaker net, in the place of the null label
+    Returns: f(xt, t) -> x0_hat; f.calls: network calls of an answer
+    """
     choose(pred, PREDS, 'prediction')
     check_bounds(clip, quantile)
     check_guidance(sched.T, c, w, interval, rescale, guide)
@@ -146,22 +183,30 @@ def denoiser(
 
 # %% ../nbs/04b_guidance.ipynb #loss-weak
 def weak_answer(
-    net:Callable,    # net(xt, t, c) -> out
-    null:bool,       # ask without labels?
-    xt:Tensor,       # states, shape (B, *)
-    t:Tensor,        # times, long (B,)
-    c:Tensor|None,   # labels, long (B,)
-) -> Tensor: # shape (B, *), without gradients
-    "What is to be trained away from: the net without labels, or a weaker one"
+    net: Callable, null: bool, xt: Tensor, t: Tensor, c: Tensor | None,
+) -> Tensor:
+    """What is to be trained away from: the net without labels, or a weaker one
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        null: ask without labels?
+        xt: states, shape (B, *)
+        t: times, long (B,)
+        c: labels, long (B,)
+    Returns: shape (B, *), without gradients
+    """
     labels = torch.full_like(c, -1) if null and c is not None else known(net, c)
     with torch.no_grad(), evaluating(net):
         return net(xt, t, labels)
 
-def pushed_goal(
-    goal:Tensor, # what a perfect net would answer, shape (B, *)
-    out:Tensor,  # the net's answer, shape (B, *)
-    weak:Tensor, # the weaker answer, shape (B, *)
-    w:float,     # guidance weight that the net is to have in itself
-) -> Tensor: # shape (B, *); no gradient flows into `out`
-    "A goal that has moved away from a weaker answer, Tang et al. 2025"
+def pushed_goal(goal: Tensor, out: Tensor, weak: Tensor, w: float) -> Tensor:
+    """A goal that has moved away from a weaker answer, Tang et al. 2025
+
+    Arguments:
+        goal: what a perfect net would answer, shape (B, *)
+        out: the net's answer, shape (B, *)
+        weak: the weaker answer, shape (B, *)
+        w: guidance weight that the net is to have in itself
+    Returns: shape (B, *); no gradient flows into `out`
+    """
     return goal + w / (1 + w) * (out.detach() - weak)

@@ -21,12 +21,15 @@ from .checks import choose, in_range
 from .classes import checked_labels
 
 # %% ../nbs/80e_inputs.ipynb #fd048087
-def time_rows(
-    t:Tensor|float, # times, shape (), (1,) or (B,), whole or real; or a number
-    weight:Tensor,  # of the layer that will see them: tells device and dtype
-    B:int,          # number of samples
-) -> Tensor: # shape (1,) or (B,); float64 for a layer in float64
-    "Times as a row, or a ValueError for another shape"
+def time_rows(t: Tensor | float, weight: Tensor, B: int) -> Tensor:
+    """Times as a row, or a ValueError for another shape
+
+    Arguments:
+        t: times, shape (), (1,) or (B,), whole or real; or a number
+        weight: of the layer that will see them: tells device and dtype
+        B: number of samples
+    Returns: shape (1,) or (B,); float64 for a layer in float64
+    """
     # a number becomes a tensor where it is needed: copying one there would be a wait
     if torch.is_tensor(t):
         t = t.to(weight.device)
@@ -39,12 +42,17 @@ def time_rows(
 
 # %% ../nbs/80e_inputs.ipynb #unet-label-rows
 def label_rows(
-    c:int|Tensor|None,   # labels, shape (), (1,) or (B,); None: the null label
-    n_classes:int,       # labels are 0 .. n_classes-1, and -1 is the null label
-    B:int,               # number of samples
-    device:torch.device, # where the table is
-) -> Tensor: # long, shape (1,) or (B,): c + 1
-    "Rows of the table of labels, or a ValueError for a label that does not exist"
+    c: int | Tensor | None, n_classes: int, B: int, device: torch.device,
+) -> Tensor:
+    """Rows of the table of labels, or a ValueError for a label that does not exist
+
+    Arguments:
+        c: labels, shape (), (1,) or (B,); None: the null label
+        n_classes: labels are 0 .. n_classes-1, and -1 is the null label
+        B: number of samples
+        device: where the table is
+    Returns: long, shape (1,) or (B,): c + 1
+    """
     if c is None:
         return torch.zeros(1, dtype=torch.long, device=device)
     c = checked_labels(
@@ -54,19 +62,23 @@ def label_rows(
     return c.to(device).reshape(-1) + 1
 
 # %% ../nbs/80e_inputs.ipynb #80e-refuse
-def refuse_labels(
-    c:int|Tensor|None, # labels, or None
-) -> None:
-    "ValueError for labels that are given to a net without classes"
+def refuse_labels(c: int | Tensor | None) -> None:
+    """ValueError for labels that are given to a net without classes
+
+    Arguments:
+        c: labels, or None
+    """
     if c is not None:
         raise ValueError('labels c were given to a net without classes (n_classes = 0)')
 
 # %% ../nbs/80e_inputs.ipynb #80e-images
-def check_images(
-    xt:Tensor,    # of any shape
-    channels:int, # that there must be
-) -> None:
-    "ValueError for anything but images of that many channels, 4 to 64 pixels a side"
+def check_images(xt: Tensor, channels: int) -> None:
+    """ValueError for anything but images of that many channels, 4 to 64 pixels a side
+
+    Arguments:
+        xt: of any shape
+        channels: that there must be
+    """
     if xt.ndim != 4 or xt.shape[1] != channels:
         rule = f'must be (B, {channels}, H, W)'
         raise ValueError(f'images have shape {tuple(xt.shape)}: {rule}')
@@ -75,51 +87,64 @@ def check_images(
         rule = 'each side must be from 4 to 64'
         raise ValueError(f'images of {H} x {W} pixels: {rule}')
 
-def check_points(
-    xt:Tensor, # of any shape
-    dim:int,   # coordinates that there must be
-) -> None:
-    "ValueError for anything but points of that many coordinates"
+def check_points(xt: Tensor, dim: int) -> None:
+    """ValueError for anything but points of that many coordinates
+
+    Arguments:
+        xt: of any shape
+        dim: coordinates that there must be
+    """
     if xt.ndim != 2 or xt.shape[1] != dim:
         rule = f'must be (B, {dim})'
         raise ValueError(f'points have shape {tuple(xt.shape)}: {rule}')
 
 # %% ../nbs/80e_inputs.ipynb #80e-sizes-code
-def check_sizes(
-    **sizes:int, # by name
-) -> None:
-    "ValueError for sizes that are no whole numbers of at least 1"
+def check_sizes(**sizes: int) -> None:
+    """ValueError for sizes that are no whole numbers of at least 1
+
+    Arguments:
+        sizes: by name
+    """
     for name, size in sizes.items():
         in_range(name, size, 1, whole=True)
 
-def embedding_sizes(
-    dim:int,       # size of an embedding, even
-    n_classes:int, # 0 or more
-) -> tuple[int, int]: # the two
-    "ValueError for an odd size or a number of classes below 0"
+def embedding_sizes(dim: int, n_classes: int) -> tuple[int, int]:
+    """ValueError for an odd size or a number of classes below 0
+
+    Arguments:
+        dim: size of an embedding, even
+        n_classes: 0 or more
+    Returns: the two
+    """
     if in_range('emb_dim', dim, 2, whole=True) % 2:
         raise ValueError(f'emb_dim = {dim}: must be even')
     return dim, int(in_range('n_classes', n_classes, 0, whole=True))
 
 # %% ../nbs/80e_inputs.ipynb #80e-batch
 def checked_batch(
-    x0:Any,      # data, the first thing in a batch
-    c:Any=None,  # labels
-    i:Any=None,  # row numbers
-    *more,       # whatever else a loader gives
+    x0: Any, c: Any = None, i: Any = None, *more,
 ) -> tuple[Tensor, Any, Any]:
-    "Data, labels and row numbers; ValueError for a batch that holds no data"
+    """Data, labels and row numbers; ValueError for a batch that holds no data
+
+    Arguments:
+        x0: data, the first thing in a batch
+        c: labels
+        i: row numbers
+        more: whatever else a loader gives
+    """
     if torch.is_tensor(x0): return x0, c, i
     raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
                      'data and labels, in the units of the model')
 
 # %% ../nbs/80e_inputs.ipynb #80e-fit
-def check_fit(
-    lit:Any,      # should have a model and train it
-    data:Any,     # should be a data module, or a loader
-    options:dict, # of Lightning's Trainer
-):
-    "ValueError for what no training can begin with, with what was meant"
+def check_fit(lit: Any, data: Any, options: dict):
+    """ValueError for what no training can begin with, with what was meant
+
+    Arguments:
+        lit: should have a model and train it
+        data: should be a data module, or a loader
+        options: of Lightning's Trainer
+    """
     from lightning.pytorch import LightningModule, Trainer
     if not isinstance(lit, LightningModule):
         rule = 'must be a LitDiffusion: fit(LitDiffusion(model), data)'
@@ -133,11 +158,13 @@ def check_fit(
         choose(name, list(known)[1:], 'option of the trainer')
 
 # %% ../nbs/80e_inputs.ipynb #80e-heads
-def head_count(
-    channels:int,   # to be shared among the heads
-    heads:int|None, # asked for; None chooses
-) -> int:
-    "How many heads; ValueError for a number that does not divide the channels"
+def head_count(channels: int, heads: int | None) -> int:
+    """How many heads; ValueError for a number that does not divide the channels
+
+    Arguments:
+        channels: to be shared among the heads
+        heads: asked for; None chooses
+    """
     if heads is None:
         return next(h for h in (4, 2, 1) if channels % h == 0)
     if channels % in_range('heads', heads, 1, whole=True):
@@ -146,14 +173,19 @@ def head_count(
 
 # %% ../nbs/80e_inputs.ipynb #80e-unet
 def check_unet(
-    in_channels:int,        # of the images, 1 to 4
-    out_channels:int,       # of the answer, 1 or more
-    channels:Sequence[int], # of each level, one to five of them
-    blocks:int,             # in a level, 1 or more
-    patch:int,              # side of a patch, 1 to 4
-    dropout:float,          # in [0, 1)
+    in_channels: int, out_channels: int, channels: Sequence[int], blocks: int,
+    patch: int, dropout: float,
 ) -> None:
-    "ValueError for arguments of which no U-Net can be made"
+    """ValueError for arguments of which no U-Net can be made
+
+    Arguments:
+        in_channels: of the images, 1 to 4
+        out_channels: of the answer, 1 or more
+        channels: of each level, one to five of them
+        blocks: in a level, 1 or more
+        patch: side of a patch, 1 to 4
+        dropout: in [0, 1)
+    """
     in_range('in_channels', in_channels, 1, 4, whole=True)
     in_range('patch', patch, 1, 4, whole=True)
     in_range('out_channels', out_channels, 1, whole=True)

@@ -25,25 +25,31 @@ from .sets import (
     block_rows, check_digits, image_sets, partition_p, point_sets)
 
 # %% ../nbs/06b_judge.ipynb #febcdcd9
-def digit_layer(
-    c_in:int,     # channels that come in
-    c_out:int,    # channels that go out
-    side:int,     # of the kernel, pixels, odd
-    stride:int=1, # 2 halves the size, 1 keeps it
-) -> nn.Sequential:
-    "A convolution, scaled by the averages of its batch, then SiLU"
+def digit_layer(c_in: int, c_out: int, side: int, stride: int = 1) -> nn.Sequential:
+    """A convolution, scaled by the averages of its batch, then SiLU
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+        side: of the kernel, pixels, odd
+        stride: 2 halves the size, 1 keeps it
+    """
     conv = nn.Conv2d(c_in, c_out, side, stride, side // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.SiLU())
 
 @recorded
 class DigitNet(nn.Module):
     "A small classifier of images in [-1, 1], which are compared by its features"
-    def __init__(self,
-        n_classes:int=10,  # labels run from 0 to n_classes - 1
-        width:int=32,      # channels of the first layer
-        dim:int=64,        # features
-        dropout:float=0.3, # of the features, in training only
+    def __init__(
+        self, n_classes: int = 10, width: int = 32, dim: int = 64, dropout: float = 0.3,
     ):
+        """
+        Arguments:
+            n_classes: labels run from 0 to n_classes - 1
+            width: channels of the first layer
+            dim: features
+            dropout: of the features, in training only
+        """
         super().__init__()
         # 28 pixels -> 14 -> 7 -> 3
         self.body = nn.Sequential(
@@ -67,12 +73,15 @@ def image_shape(net:nn.Module) -> tuple[int, ...]:
     "What a classifier looks at: digits, unless it says otherwise by its `shape`"
     return getattr(net, 'shape', (1, 28, 28))
 
-def digit_features(
-    net:DigitNet,       # or another with features(x), for images in [-1, 1]
-    x:Tensor,           # images in [0, 1], shape (n, 1, 28, 28), or as the net says
-    batch_size:int=500, # images at a time
-) -> Tensor: # shape (n, dim), float32, on the CPU
-    "Features of images, in evaluation mode, without gradients; checks the images"
+def digit_features(net: DigitNet, x: Tensor, batch_size: int = 500) -> Tensor:
+    """Features of images, in evaluation mode, without gradients; checks the images
+
+    Arguments:
+        net: or another with features(x), for images in [-1, 1]
+        x: images in [0, 1], shape (n, 1, 28, 28), or as the net says
+        batch_size: images at a time
+    Returns: shape (n, dim), float32, on the CPU
+    """
     x, one = check_digits(x, image_shape(net)), next(net.parameters())
     was_training = net.training
     net.eval()
@@ -86,14 +95,19 @@ def digit_features(
 
 # %% ../nbs/06b_judge.ipynb #4cd2f8b0
 def gauss_frechet(
-    mean_x:Tensor, # of the first distribution, shape (D,)
-    cov_x:Tensor,  # its covariance, shape (D, D)
-    mean_y:Tensor, # of the second
-    cov_y:Tensor,  # its covariance
-) -> float: # in squared units of the features
+    mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov_y: Tensor,
+) -> float:
     """Squared Fréchet distance of two Gaussians, Dowson and Landau 1982
 
-    $|m_x - m_y|^2 + \\mathrm{tr}(C_x + C_y - 2 (C_x C_y)^{1/2})$"""
+    $|m_x - m_y|^2 + \\mathrm{tr}(C_x + C_y - 2 (C_x C_y)^{1/2})$
+
+    Arguments:
+        mean_x: of the first distribution, shape (D,)
+        cov_x: its covariance, shape (D, D)
+        mean_y: of the second
+        cov_y: its covariance
+    Returns: in squared units of the features
+    """
     values, vectors = torch.linalg.eigh(cov_x)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     # the trace of the root of the product
@@ -103,29 +117,36 @@ def gauss_frechet(
     return squared.clamp(min=0).item()
 
 # %% ../nbs/06b_judge.ipynb #06b-frechet
-def frechet(
-    x:Tensor, # features of the generated images, shape (n, D)
-    y:Tensor, # features of the real ones, shape (m, D)
-) -> float: # in squared units of the features
-    "Squared Fréchet distance of two sets, taken as Gaussians, Heusel et al. 2017"
+def frechet(x: Tensor, y: Tensor) -> float:
+    """Squared Fréchet distance of two sets, taken as Gaussians, Heusel et al. 2017
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+    Returns: in squared units of the features
+    """
     x, y = point_sets(x, y, least=2)
     cov_x, cov_y = (torch.atleast_2d(torch.cov(s.T)) for s in (x, y))
     return gauss_frechet(x.mean(0), cov_x, y.mean(0), cov_y)
 
 # %% ../nbs/06b_judge.ipynb #ef5da99c
-def sum_of_kernels(
-    dots:Tensor, # scalar products x . y, any shape; overwritten
-    D:int,       # dimensions
-) -> float:
-    "Sum of the kernel $(x \\cdot y / D + 1)^3$"
+def sum_of_kernels(dots: Tensor, D: int) -> float:
+    """Sum of the kernel $(x \\cdot y / D + 1)^3$
+
+    Arguments:
+        dots: scalar products x . y, any shape; overwritten
+        D: dimensions
+    """
     # in place it is three times as fast
     return dots.div_(D).add_(1).pow_(3).sum().item()
 
-def mean_kernel(
-    x:Tensor,           # points, shape (n, D), float64
-    y:Tensor|None=None, # points, shape (m, D); None: x, no point paired with itself
-) -> float:
-    "Mean of the kernel $(x_i \\cdot y_j / D + 1)^3$ over pairs, in blocks"
+def mean_kernel(x: Tensor, y: Tensor | None = None) -> float:
+    """Mean of the kernel $(x_i \\cdot y_j / D + 1)^3$ over pairs, in blocks
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D); None: x, no point paired with itself
+    """
     y, D, total = x if y is None else y, x.shape[1], 0.
     for block in x.split(block_rows(y)):
         total += sum_of_kernels(block @ y.T, D)
@@ -134,25 +155,31 @@ def mean_kernel(
     own = sum_of_kernels(x.square().sum(1), D)
     return (total - own) / (len(x) * (len(x) - 1))
 
-def kid(
-    x:Tensor,           # features of the generated images, shape (n, D)
-    y:Tensor,           # features of the real ones, shape (m, D)
-    yy:float|None=None, # `mean_kernel(y, y)`, if known
-) -> float: # unbiased, so it may be negative
+def kid(x: Tensor, y: Tensor, yy: float | None = None) -> float:
     """Kernel distance: the unbiased squared MMD with a cubic kernel
 
-    Bińkowski et al. 2018. ValueError for sets that can't be compared."""
+    Bińkowski et al. 2018. ValueError for sets that can't be compared.
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+        yy: `mean_kernel(y, y)`, if known
+    Returns: unbiased, so it may be negative
+    """
     x, y = point_sets(x, y, least=2)
     if yy is None:
         yy = mean_kernel(y)
     return mean_kernel(x) + yy - 2 * mean_kernel(x, y)
 
 # %% ../nbs/06b_judge.ipynb #04a36ed3
-def radii(
-    x:Tensor, # points, shape (n, D), float64
-    k:int=3,  # which neighbour
-) -> Tensor: # shape (n,)
-    "Distance of each point to its k-th nearest neighbour in the set"
+def radii(x: Tensor, k: int = 3) -> Tensor:
+    """Distance of each point to its k-th nearest neighbour in the set
+
+    Arguments:
+        x: points, shape (n, D), float64
+        k: which neighbour
+    Returns: shape (n,)
+    """
     in_range('k', k, 1, whole=True)
     in_range('number of points', len(x), k + 1)
     found = []
@@ -164,12 +191,16 @@ def radii(
 
 # %% ../nbs/06b_judge.ipynb #06b-precision
 def precision_recall(
-    x:Tensor,            # features of the generated images, shape (n, D)
-    y:Tensor,            # features of the real ones, shape (m, D)
-    k:int=3,             # neighbours
-    ry:Tensor|None=None, # `radii(y, k)`, if known
+    x: Tensor, y: Tensor, k: int = 3, ry: Tensor | None = None,
 ) -> tuple[float, float]:
-    "Shares of x in the balls of y, and of y in those of x, Kynkäänniemi et al. 2019"
+    """Shares of x in the balls of y, and of y in those of x, Kynkäänniemi et al. 2019
+
+    Arguments:
+        x: features of the generated images, shape (n, D)
+        y: features of the real ones, shape (m, D)
+        k: neighbours
+        ry: `radii(y, k)`, if known
+    """
     x, y = point_sets(x, y)
     centre = y.mean(0)
     x, y = x - centre, y - centre
@@ -185,12 +216,15 @@ def precision_recall(
     return inside / len(x), reached.double().mean().item()
 
 # %% ../nbs/06b_judge.ipynb #06b-separate
-def separate_sets(
-    x:Tensor,   # held-out points, shape (h, D)
-    n:int,      # points in each set
-    seed:int=0, # of the choice
-) -> list[Tensor]: # each of shape (n, D)
-    "Up to 8 sets of n points, none in two of them; ValueError if there are too few"
+def separate_sets(x: Tensor, n: int, seed: int = 0) -> list[Tensor]:
+    """Up to 8 sets of n points, none in two of them; ValueError if there are too few
+
+    Arguments:
+        x: held-out points, shape (h, D)
+        n: points in each set
+        seed: of the choice
+    Returns: each of shape (n, D)
+    """
     in_range('seed', seed, 0, whole=True)
     if n > len(x):
         rule = f'must be at most {len(x)}, as many real ones are there for the floor'
@@ -198,18 +232,32 @@ def separate_sets(
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     return [x[rows] for rows in order.split(n)[:min(8, len(x) // n)]]
 
-def class_distance(
-    said:Tensor,   # classes that images are read as, shape (n,)
-    counts:Tensor, # training images of each class, shape (n_classes,)
-) -> float: # from 0 to 2
-    "Sum over classes of |share of these images - share of the training images|"
+def class_distance(said: Tensor, counts: Tensor) -> float:
+    """Sum over classes of |share of these images - share of the training images|
+
+    Arguments:
+        said: classes that images are read as, shape (n,)
+        counts: training images of each class, shape (n_classes,)
+    Returns: from 0 to 2
+    """
     share = torch.bincount(said, minlength=len(counts)) / len(said)
     return (share - counts.double() / counts.sum()).abs().sum().item()
 
 # %% ../nbs/06b_judge.ipynb #e86a6d43
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
-    "A trained classifier, with its features of a reference and of images for floors"
+    """A trained classifier, with its features of a reference and of images for floors
+
+    Arguments:
+        net: or another that has features(x) and head(features)
+        test: features of real test images, the reference, shape (m, D)
+        test_labels: their labels, shape (m,)
+        held_out: of other real images, new to the net too, shape (h, D)
+        held_out_labels: their labels, shape (h,)
+        counts: training images of each class, shape (n_classes,)
+        card: where all this comes from
+        floors: known so far
+    """
     net: DigitNet           # or another that has features(x) and head(features)
     test: Tensor            # features of real test images, the reference, shape (m, D)
     test_labels: Tensor     # their labels, shape (m,)
@@ -264,12 +312,14 @@ class Extractor:
 JUDGES = {name: WEIGHTS/f'{name}_judge.safetensors' for name in ('tuning', 'reporting')}
 KEPT = 'test', 'test_labels', 'held_out', 'held_out_labels', 'counts'
 
-def from_tensors(
-    net:DigitNet,                 # a classifier without its weights
-    tensors:Mapping[str, Tensor], # its weights as "net. ...", and those of KEPT
-    card:dict,                    # where they come from
-) -> Extractor:
-    "A judge put together from what a file keeps of it"
+def from_tensors(net: DigitNet, tensors: Mapping[str, Tensor], card: dict) -> Extractor:
+    """A judge put together from what a file keeps of it
+
+    Arguments:
+        net: a classifier without its weights
+        tensors: its weights as "net. ...", and those of KEPT
+        card: where they come from
+    """
     weights = {k: x for k, x in tensors.items() if k.startswith('net.')}
     net.load_state_dict({k.removeprefix('net.'): x for k, x in weights.items()})
     kept = [tensors[k] for k in KEPT]
@@ -277,12 +327,14 @@ def from_tensors(
     return Extractor(net.eval(), *kept, card=card)
 
 @functools.cache
-def load_extractor(
-    path:str|Path=JUDGES['reporting'], # a file written by tools/ship.py
-) -> Extractor:
+def load_extractor(path: str | Path = JUDGES['reporting']) -> Extractor:
     """Classifier and reference features from their file, checked against its card
 
-    OSError if the file can't be read, ValueError if it isn't what its card says."""
+    OSError if the file can't be read, ValueError if it isn't what its card says.
+
+    Arguments:
+        path: a file written by tools/ship.py
+    """
     tensors, card = read_safetensors(path, dict(CARD, net=dict))
     missing = sorted(set(KEPT) - tensors.keys())
     if missing:
@@ -291,10 +343,14 @@ def load_extractor(
 
 # %% ../nbs/06b_judge.ipynb #f55ca503
 def beside_real(
-    found:Sequence[Mapping[str, float]], # metric -> its value, for each generated set
-    real:Mapping[str, list[float]],      # metric -> values of real sets
-) -> dict[str, float|None]:
-    "Each metric, averaged over sets, beside the mean and the spread of real ones"
+    found: Sequence[Mapping[str, float]], real: Mapping[str, list[float]],
+) -> dict[str, float | None]:
+    """Each metric, averaged over sets, beside the mean and the spread of real ones
+
+    Arguments:
+        found: metric -> its value, for each generated set
+        real: metric -> values of real sets
+    """
     out:dict[str, float|None] = {}
     for m, floor in real.items():
         values = [one[m] for one in found]
@@ -310,17 +366,23 @@ def beside_real(
 
 # %% ../nbs/06b_judge.ipynb #06b-score
 def score_images(
-    x:Tensor|Sequence[Tensor],     # generated, in [0, 1], (n, 1, 28, 28); sets of them
-    c:int|Tensor|Sequence[int]|Sequence[Tensor]|None=None, # classes asked for: one for
-                                   # all, those of each set, or of all images in order
-    extractor:Extractor|None=None, # None: the one that reports
-    seed:int=0,                    # chooses the real images of the floor
-) -> dict: # plain numbers, ready for JSON
+    x: Tensor | Sequence[Tensor],
+    c: int | Tensor | Sequence[int] | Sequence[Tensor] | None = None,
+    extractor: Extractor | None = None, seed: int = 0,
+) -> dict:
     """Generated against real test images, each metric beside what real images score
 
     Of several sets (`images.split(2000)`) means are given, and the excess of the
     squared distances over the floor has a standard error: see `excess`. A name with
-    `_p` is the chance that real sets are no better on average, see `partition_p`."""
+    `_p` is the chance that real sets are no better on average, see `partition_p`.
+
+    Arguments:
+        x: generated, in [0, 1], (n, 1, 28, 28); sets of them
+        c: classes asked for: one for
+        extractor: None: the one that reports
+        seed: chooses the real images of the floor
+    Returns: plain numbers, ready for JSON
+    """
     ex = load_extractor() if extractor is None else extractor
     sets, c = image_sets(x, c, image_shape(ex.net), len(ex.counts))
     n, features = len(sets[0]), [digit_features(ex.net, one) for one in sets]

@@ -22,20 +22,26 @@ from .sets import (
     point_sets, with_options)
 
 # %% ../nbs/06_metrics.ipynb #28cefb01
-def ordered(
-    x:Tensor, # values, shape (*, n)
-) -> Tensor: # the same along the last axis, from the smallest to the largest, float64
-    "The quantile function of a sample: a staircase with steps of width 1/n"
+def ordered(x: Tensor) -> Tensor:
+    """The quantile function of a sample: a staircase with steps of width 1/n
+
+    Arguments:
+        x: values, shape (*, n)
+    Returns: the same along the last axis, from the smallest to the largest, float64
+    """
     # NumPy sorts three times as fast as torch
     return torch.from_numpy(np.sort(x.double().numpy(), axis=-1))
 
-def w2_squared(
-    x:Tensor, # values of the first distribution(s), shape (*, n)
-    y:Tensor, # values of the second, shape (*, m)
-) -> Tensor: # shape (*), float64
+def w2_squared(x: Tensor, y: Tensor) -> Tensor:
     """Squared 2-Wasserstein distance on the line, exact for any n and m
 
-    It is $\\int_0^1 (F^{-1}(u) - G^{-1}(u))^2 du$ of the two quantile functions."""
+    It is $\\int_0^1 (F^{-1}(u) - G^{-1}(u))^2 du$ of the two quantile functions.
+
+    Arguments:
+        x: values of the first distribution(s), shape (*, n)
+        y: values of the second, shape (*, m)
+    Returns: shape (*), float64
+    """
     x, y = ordered(x), ordered(y)
     n, m = x.shape[-1], y.shape[-1]
     if n == m:
@@ -47,25 +53,31 @@ def w2_squared(
     return (gap.square() * width).sum(-1) / (n * m)
 
 # %% ../nbs/06_metrics.ipynb #e05c0581
-def directions(
-    D:int,      # dimensions
-    n_proj:int, # how many
-    seed:int=0, # the same seed gives the same directions
-) -> Tensor: # unit vectors, shape (n_proj, D), float64
-    "Directions drawn evenly from the unit sphere"
+def directions(D: int, n_proj: int, seed: int = 0) -> Tensor:
+    """Directions drawn evenly from the unit sphere
+
+    Arguments:
+        D: dimensions
+        n_proj: how many
+        seed: the same seed gives the same directions
+    Returns: unit vectors, shape (n_proj, D), float64
+    """
     generator = torch.Generator().manual_seed(seed)
     g = torch.randn(n_proj, D, dtype=torch.float64, generator=generator)
     return g / g.norm(dim=1, keepdim=True)
 
-def sliced_w2(
-    x:Tensor,       # first set of points, shape (n, *)
-    y:Tensor,       # second set, shape (m, *)
-    n_proj:int=256, # number of random directions
-    seed:int=0,     # of the directions
-) -> float: # in the units of the points
+def sliced_w2(x: Tensor, y: Tensor, n_proj: int = 256, seed: int = 0) -> float:
     """Sliced 2-Wasserstein distance: root of the mean over directions of squared 1-D W2
 
-    Rabin et al. 2012. ValueError for sets that can't be compared."""
+    Rabin et al. 2012. ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+        n_proj: number of random directions
+        seed: of the directions
+    Returns: in the units of the points
+    """
     x, y = point_sets(x, y)
     in_range('n_proj', n_proj, 1, whole=True)
     in_range('seed', seed, 0, 2 ** 63 - 1, whole=True)
@@ -77,13 +89,16 @@ def sliced_w2(
     return math.sqrt(total / n_proj)
 
 # %% ../nbs/06_metrics.ipynb #06-energy
-def energy_distance(
-    x:Tensor, # first set of points, shape (n, *)
-    y:Tensor, # second set, shape (m, *)
-) -> float: # in the root of the units of the points
+def energy_distance(x: Tensor, y: Tensor) -> float:
     """Energy distance $\\sqrt{2 E|X-Y| - E|X-X'| - E|Y-Y'|}$, Székely and Rizzo 2013
 
-    Over all pairs (V-statistic). ValueError for sets that can't be compared."""
+    Over all pairs (V-statistic). ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+    Returns: in the root of the units of the points
+    """
     x, y = point_sets(x, y)
     # far from the origin digits would be lost
     centre = y.mean(0)
@@ -95,16 +110,21 @@ def energy_distance(
 METRICS:dict[str, Metric] = dict(sliced_w2=sliced_w2, energy=energy_distance)
 
 # %% ../nbs/06_metrics.ipynb #06-spread
-def rms(
-    draws:Sequence[float], # distances
-) -> float:
-    "Root mean square"
+def rms(draws: Sequence[float]) -> float:
+    """Root mean square
+
+    Arguments:
+        draws: distances
+    """
     return math.sqrt(sum(d * d for d in draws) / len(draws))
 
-def spread(
-    draws:Sequence[float], # distances
-) -> float|None: # None of a single draw: JSON has no NaN
-    "Standard deviation of a single draw"
+def spread(draws: Sequence[float]) -> float | None:
+    """Standard deviation of a single draw
+
+    Arguments:
+        draws: distances
+    Returns: None of a single draw: JSON has no NaN
+    """
     return float(np.std(draws, ddof=1)) if len(draws) > 1 else None
 
 class Excess(NamedTuple):
@@ -112,14 +132,16 @@ class Excess(NamedTuple):
     value:float   # squared; negative half of the time for perfect samples
     se:float|None # its standard error; None with a single set or a single floor
 
-def excess(
-    found:Sequence[float], # squared distances of generated sets from real ones
-    real:Sequence[float],  # those of real sets from real ones, at the same size
-) -> Excess:
+def excess(found: Sequence[float], real: Sequence[float]) -> Excess:
     """Mean squared distance less that of real data, and the standard error of both
 
     The sets of a side must be independent of each other. What both sides share, such
-    as a reference, is not in the error: see `Extractor.floor`."""
+    as a reference, is not in the error: see `Extractor.floor`.
+
+    Arguments:
+        found: squared distances of generated sets from real ones
+        real: those of real sets from real ones, at the same size
+    """
     value = float(np.mean(found) - np.mean(real))
     if min(len(found), len(real)) < 2:
         return Excess(value, None)
@@ -129,7 +151,14 @@ def excess(
 # %% ../nbs/06_metrics.ipynb #c0a56b6f
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    "What a metric says about real data against real data"
+    """What a metric says about real data against real data
+
+    Arguments:
+        metric: name of the metric
+        options: its options
+        n: points in each set
+        draws: one value for each independent pair of sets
+    """
     metric:str   # name of the metric
     options:dict # its options
     n:int        # points in each set
@@ -160,14 +189,18 @@ class Floor:
 
 # %% ../nbs/06_metrics.ipynb #06-floor-of
 def floor_of(
-    metric:str|Metric, # a key of METRICS, or a function (x, y) -> float
-    draw:Draw,         # points of real data; independent for different seeds
-    n:int,             # points in each set
-    pairs:int=8,       # independent pairs
-    seed:int=0,        # the pairs use the seeds seed ... seed + 2 pairs - 1
-    **options,         # passed to the metric
+    metric: str | Metric, draw: Draw, n: int, pairs: int = 8, seed: int = 0, **options,
 ) -> Floor:
-    "Distance of real data from themselves: root mean square over independent pairs"
+    """Distance of real data from themselves: root mean square over independent pairs
+
+    Arguments:
+        metric: a key of METRICS, or a function (x, y) -> float
+        draw: points of real data; independent for different seeds
+        n: points in each set
+        pairs: independent pairs
+        seed: the pairs use the seeds seed ... seed + 2 pairs - 1
+        options: passed to the metric
+    """
     name, f, options = with_options(metric, options, METRICS)
     in_range('n', n, 1, whole=True)
     in_range('pairs', pairs, 1, whole=True)
@@ -178,21 +211,28 @@ def floor_of(
 
 # %% ../nbs/06_metrics.ipynb #e1066d05
 def score_points(
-    generate:Draw,                  # generate(n, seed) -> n generated points
-    draw:Draw,                      # draw(n, seed) -> n points of real data
-    n:int,                          # points on each side
-    metric:str|Metric='sliced_w2',  # a key of METRICS, or a function (x, y) -> float
-    seeds:int=3,                    # generated sets, each against its own real points
-    pairs:int=8,                    # pairs of real sets for the floor
-    seed:int=0,                     # the first seed
-    floor:Floor|None=None,          # measured before: same metric, options and n
-    **options,                      # passed to the metric
-) -> dict: # plain numbers, ready for JSON: value, spread, floor, excess, and how made
+    generate: Draw, draw: Draw, n: int, metric: str | Metric = 'sliced_w2',
+    seeds: int = 3, pairs: int = 8, seed: int = 0, floor: Floor | None = None,
+    **options,
+) -> dict:
     """Generated against real points: the distance, its floor and the excess over it
 
     `value` and `floor` are root mean squares, in the units of the metric; `excess` and
     its standard error `excess_se` are of squares, see `excess`; `p_value` is the chance
-    that real sets are as far on average, see `partition_p`."""
+    that real sets are as far on average, see `partition_p`.
+
+    Arguments:
+        generate: generate(n, seed) -> n generated points
+        draw: draw(n, seed) -> n points of real data
+        n: points on each side
+        metric: a key of METRICS, or a function (x, y) -> float
+        seeds: generated sets, each against its own real points
+        pairs: pairs of real sets for the floor
+        seed: the first seed
+        floor: measured before: same metric, options and n
+        options: passed to the metric
+    Returns: plain numbers, ready for JSON: value, spread, floor, excess, and how made
+    """
     in_range('seeds', seeds, 1, whole=True)
     if floor is None:
         floor = floor_of(metric, draw, n, pairs, seed, **options)
@@ -214,25 +254,30 @@ def score_points(
     return {**how, **found, **floor.as_dict(), **over}
 
 # %% ../nbs/06_metrics.ipynb #06-mmd-code
-def mean_bell(
-    x:Tensor,    # points, shape (n, D), float64
-    y:Tensor,    # points, shape (m, D), float64
-    h:float,     # bandwidth
-    own:float=0, # what pairs of a point with itself add: n for y = x
-) -> float:
-    "Mean of exp(-|x - y|^2 / (2 h^2)) over pairs of different points, in blocks"
+def mean_bell(x: Tensor, y: Tensor, h: float, own: float = 0) -> float:
+    """Mean of exp(-|x - y|^2 / (2 h^2)) over pairs of different points, in blocks
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D), float64
+        h: bandwidth
+        own: what pairs of a point with itself add: n for y = x
+    """
     total = sum(torch.exp(-torch.cdist(block, y).square() / (2 * h * h)).sum().item()
                 for block in x.split(block_rows(y)))
     return (total - own) / (len(x) * len(y) - own)
 
-def mmd_squared(
-    x:Tensor, # first set of points, shape (n, *)
-    y:Tensor, # second set, shape (m, *)
-    h:float,  # bandwidth, in the units of the points
-) -> float: # unbiased, so it may be negative
+def mmd_squared(x: Tensor, y: Tensor, h: float) -> float:
     """Squared maximum mean discrepancy for a Gaussian kernel, Gretton et al. 2012
 
-    ValueError for sets that can't be compared."""
+    ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+        h: bandwidth, in the units of the points
+    Returns: unbiased, so it may be negative
+    """
     x, y = point_sets(x, y, least=2)
     in_range('bandwidth h', h, 0, inside=True)
     own = mean_bell(x, x, h, len(x)) + mean_bell(y, y, h, len(y))

@@ -18,13 +18,19 @@ from .tables import float64, time_tensor
 
 # %% ../nbs/80d_mixtures.ipynb #0e28eadb
 def checked_numbers(
-    x:Tensor|list|float,          # numbers
-    name:str,                     # what the reader calls them
-    shapes:list[tuple[int, ...]], # shapes they may have
-    least:float=-math.inf,        # no number may be below it
-    above:bool=False,             # must they be above it?
-) -> Tensor: # float64
-    "Finite numbers in a range, or a ValueError that names the first that is not"
+    x: Tensor | list | float, name: str, shapes: list[tuple[int, ...]],
+    least: float = -math.inf, above: bool = False,
+) -> Tensor:
+    """Finite numbers in a range, or a ValueError that names the first that is not
+
+    Arguments:
+        x: numbers
+        name: what the reader calls them
+        shapes: shapes they may have
+        least: no number may be below it
+        above: must they be above it?
+    Returns: float64
+    """
     x = float64(x)
     if tuple(x.shape) not in shapes:
         rule = ' or '.join(map(str, shapes))
@@ -37,10 +43,13 @@ def checked_numbers(
     return x
 
 # %% ../nbs/80d_mixtures.ipynb #0e28eadb-2
-def checked_means(
-    means:Tensor|list, # centres, shape (K, *)
-) -> Tensor: # float64
-    "The centres of the components, or a ValueError"
+def checked_means(means: Tensor | list) -> Tensor:
+    """The centres of the components, or a ValueError
+
+    Arguments:
+        means: centres, shape (K, *)
+    Returns: float64
+    """
     means = float64(means)
     if means.ndim < 2 or not means.numel():
         rule = 'must be (K, *) with K of at least 1'
@@ -50,11 +59,14 @@ def checked_means(
     return means
 
 # %% ../nbs/80d_mixtures.ipynb #oracles-labels
-def component_labels(
-    labels:Tensor|list|None, # classes of the components, or None
-    K:int,                   # number of components
-) -> Tensor: # long (K,), -1 everywhere if there are no classes
-    "Classes 0 .. n_classes-1, each at least once, or a ValueError"
+def component_labels(labels: Tensor | list | None, K: int) -> Tensor:
+    """Classes 0 .. n_classes-1, each at least once, or a ValueError
+
+    Arguments:
+        labels: classes of the components, or None
+        K: number of components
+    Returns: long (K,), -1 everywhere if there are no classes
+    """
     if labels is None:
         return torch.full((K,), -1)
     labels = torch.as_tensor(labels).cpu()
@@ -77,13 +89,17 @@ class Components(NamedTuple):
     labels: Tensor      # classes, long (K,), -1 where there are none
 
 def components_on(
-    means:Tensor,        # centres, float64 (K, *)
-    stds:Tensor,         # standard deviations, float64 (K,)
-    weights:Tensor,      # shares, float64 (K,)
-    labels:Tensor,       # classes, long (K,), -1 where there are none
-    device:torch.device, # where they are wanted
+    means: Tensor, stds: Tensor, weights: Tensor, labels: Tensor, device: torch.device,
 ) -> Components:
-    "The components of a mixture on a device, one variance for all if they are alike"
+    """The components of a mixture on a device, one variance for all if they are alike
+
+    Arguments:
+        means: centres, float64 (K, *)
+        stds: standard deviations, float64 (K,)
+        weights: shares, float64 (K,)
+        labels: classes, long (K,), -1 where there are none
+        device: where they are wanted
+    """
     var = stds ** 2
     if (stds == stds[0]).all():
         var = var[:1]
@@ -91,13 +107,16 @@ def components_on(
     return Components(*(a.to(device) for a in parts))
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-draw
-def draw_components(
-    weights:Tensor, # shares, float64 (K,)
-    labels:Tensor,  # classes, long (K,)
-    u:Tensor,       # uniform numbers in [0, 1), float64 (n,)
-    c:Tensor,       # class of each, long (n,); -1: all classes
-) -> Tensor: # numbers of components, long (n,)
-    "A component for each uniform number, by their weights within the class"
+def draw_components(weights: Tensor, labels: Tensor, u: Tensor, c: Tensor) -> Tensor:
+    """A component for each uniform number, by their weights within the class
+
+    Arguments:
+        weights: shares, float64 (K,)
+        labels: classes, long (K,)
+        u: uniform numbers in [0, 1), float64 (n,)
+        c: class of each, long (n,); -1: all classes
+    Returns: numbers of components, long (n,)
+    """
     k = torch.empty(len(u), dtype=torch.long)
     for label in c.unique():
         own = torch.arange(len(weights))
@@ -109,13 +128,16 @@ def draw_components(
     return k
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-draw-mixture
-def draw_mixture(
-    mixture:Any, # with means, stds, weights and labels of K components
-    n:int,       # how many
-    seed:int,    # equal seeds, equal samples
-    c:Tensor,    # class of each, long (n,); -1: all classes
-) -> tuple[Tensor, Tensor]: # x0, float64 (n, *), and labels, long (n,)
-    "Data: a component by its weight, then a Gaussian draw from it"
+def draw_mixture(mixture: Any, n: int, seed: int, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Data: a component by its weight, then a Gaussian draw from it
+
+    Arguments:
+        mixture: with means, stds, weights and labels of K components
+        n: how many
+        seed: equal seeds, equal samples
+        c: class of each, long (n,); -1: all classes
+    Returns: x0, float64 (n, *), and labels, long (n,)
+    """
     gen = torch.Generator().manual_seed(seed)
     u = torch.rand(n, generator=gen, dtype=torch.float64)
     k = draw_components(mixture.weights, mixture.labels, u, c)
@@ -124,42 +146,52 @@ def draw_mixture(
     return mixture.means[k] + std * eps, mixture.labels[k]
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-density
-def log_shares(
-    weights:Tensor, # shares of the components, float64 (K,)
-    labels:Tensor,  # their classes, long (K,)
-    c:Tensor,       # classes, long (B,); -1: all
-) -> Tensor: # float64 (B,)
-    "Logarithms of the shares of classes; 0 for all classes together"
+def log_shares(weights: Tensor, labels: Tensor, c: Tensor) -> Tensor:
+    """Logarithms of the shares of classes; 0 for all classes together
+
+    Arguments:
+        weights: shares of the components, float64 (K,)
+        labels: their classes, long (K,)
+        c: classes, long (B,); -1: all
+    Returns: float64 (B,)
+    """
     shares = [1.] + [weights[labels == k].sum().item()
                      for k in range(int(labels.max()) + 1)]
     # entry 0 is for label -1
     return torch.tensor(shares, dtype=torch.float64).log()[c + 1]
 
-def need_density(
-    stds:Tensor,    # standard deviations of the components
-    t:float|Tensor, # time(s) in 0..T
-    T:int,          # the last time
-):
-    "A ValueError for points without noise, which have neither density nor score"
+def need_density(stds: Tensor, t: float | Tensor, T: int):
+    """A ValueError for points without noise, which have neither density nor score
+
+    Arguments:
+        stds: standard deviations of the components
+        t: time(s) in 0..T
+        T: the last time
+    """
     if (stds == 0).any() and (time_tensor(t, T) == 0).any():
         rule = 'components of std 0 have no density without noise'
         raise ValueError(f'time t = 0: {rule}')
 
 # %% ../nbs/80d_mixtures.ipynb #mixtures-quadrature
-def legendre(
-    K:int,    # degree, at least 1
-    u:Tensor, # where, in (-1, 1)
-) -> tuple[Tensor, Tensor]:
-    "The Legendre polynomials of degree K and K - 1, by their recurrence"
+def legendre(K: int, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The Legendre polynomials of degree K and K - 1, by their recurrence
+
+    Arguments:
+        K: degree, at least 1
+        u: where, in (-1, 1)
+    """
     p, before = u, torch.ones_like(u)
     for j in range(2, K + 1):
         p, before = ((2 * j - 1) * u * p - (j - 1) * before) / j, p
     return p, before
 
-def gauss_legendre(
-    K:int, # number of nodes
-) -> tuple[Tensor, Tensor]: # nodes in (-1, 1) and their weights
-    "Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method"
+def gauss_legendre(K: int) -> tuple[Tensor, Tensor]:
+    """Gauss-Legendre quadrature: roots of the Legendre polynomial by Newton's method
+
+    Arguments:
+        K: number of nodes
+    Returns: nodes in (-1, 1) and their weights
+    """
     u = torch.cos(math.pi * (torch.arange(K, 0, -1).double() - 0.25) / (K + 0.5))
     slope = torch.ones_like(u)
     for _ in range(5):

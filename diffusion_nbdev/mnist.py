@@ -15,11 +15,14 @@ from .checks import in_range
 from .judge import JUDGES, digit_features, frechet, load_extractor
 
 # %% ../nbs/10_mnist.ipynb #78007284
-def multiply_adds(
-    net,         # net(xt, t, c)
-    side:int=28, # pixels of a side
-) -> int: # of convolutions and matrix products, for one image
-    "Work of one network call on one image, counted while it runs"
+def multiply_adds(net, side: int = 28) -> int:
+    """Work of one network call on one image, counted while it runs
+
+    Arguments:
+        net: net(xt, t, c)
+        side: pixels of a side
+    Returns: of convolutions and matrix products, for one image
+    """
     x, t = torch.zeros(1, net.in_channels, side, side), torch.ones(1, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.no_grad(): net(x, t)
     return counter.get_total_flops() // 2
@@ -27,11 +30,13 @@ def multiply_adds(
 # %% ../nbs/10_mnist.ipynb #1eb5ae7e
 class SampleScores(L.Callback):
     "Scores of samples of the averaged weights, every few epochs; of MNIST alone"
-    def __init__(self,
-        every:int=5, # epochs between two measurements
-        num:int=500, # samples
-        n:int=20,    # steps of DDIM
-    ):
+    def __init__(self, every: int = 5, num: int = 500, n: int = 20):
+        """
+        Arguments:
+            every: epochs between two measurements
+            num: samples
+            n: steps of DDIM
+        """
         self.every = in_range('every', every, 1, whole=True)
         self.num = in_range('num', num, 10, 10_000, whole=True)
         self.n = in_range('n', n, 1, whole=True)

@@ -36,7 +36,19 @@ from .schedules import PREDS, Schedule, diffuse, like
 # %% ../nbs/07_model.ipynb #2f5fad73
 @dataclasses.dataclass(frozen=True)
 class Units:
-    "The units of a data set: what a model's numbers mean outside of it"
+    """The units of a data set: what a model's numbers mean outside of it
+
+    Arguments:
+        shape: of one sample, for instance [2] or [1, 28, 28]
+        mean: subtracted; a number, or one for each coordinate
+        std: then divided by
+        clip: no data lie beyond this, in the model's units
+        n_classes: labels run from 0 to n_classes - 1; 0 for no labels
+        name: of the data set
+        classes: names of the labels
+        columns: of a table
+        label: name of its column of labels
+    """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
     std: float | list[float] = 1.  # then divided by
@@ -71,12 +83,16 @@ class Units:
 
 # %% ../nbs/07_model.ipynb #unit-images-cell
 def unit_images(
-    shape:list[int], # of one image: [C, H, W]
-    n_classes:int=0, # labels run from 0 to n_classes - 1; 0 for no labels
-    name:str='',     # of the data set
-    classes:Sequence[str]=(), # names of the labels, if they have any
+    shape: list[int], n_classes: int = 0, name: str = '', classes: Sequence[str] = (),
 ) -> Units:
-    "Units of images: [0, 1] outside, [-1, 1] inside"
+    """Units of images: [0, 1] outside, [-1, 1] inside
+
+    Arguments:
+        shape: of one image: [C, H, W]
+        n_classes: labels run from 0 to n_classes - 1; 0 for no labels
+        name: of the data set
+        classes: names of the labels, if they have any
+    """
     n_classes = n_classes or len(classes)
     return Units(list(shape), 0.5, 0.5, 1., n_classes, name, list(classes))
 
@@ -86,13 +102,17 @@ def some_weight(net:nn.Module) -> Tensor: # tells device and dtype
     return next(net.parameters(), torch.empty(0))
 
 def first_states(
-    model:'Model',
-    noise:SeededNoise, # of these samples
-    num:int,           # how many
-    x:Tensor|None,     # their data, in the data's own units
-    start:float|None,  # the time to which they get noise
-) -> Tensor: # shape (num, *), at least float32, where the net is
-    "Noise, or x at time `start`; either way by the samples' own noise of step 0"
+    model: 'Model', noise: SeededNoise, num: int, x: Tensor | None, start: float | None,
+) -> Tensor:
+    """Noise, or x at time `start`; either way by the samples' own noise of step 0
+
+    Arguments:
+        noise: of these samples
+        num: how many
+        x: their data, in the data's own units
+        start: the time to which they get noise
+    Returns: shape (num, *), at least float32, where the net is
+    """
     weight = some_weight(model.net)
     dtype = torch.promote_types(weight.dtype, torch.float32)
     z = torch.empty(num, *model.data.shape, dtype=dtype, device=weight.device)
@@ -107,12 +127,17 @@ def first_states(
 #| code-fold: true
 #| code-summary: "What a model refuses"
 def checked_parts(
-    net:nn.Module,    # net(xt, t, c) -> out
-    sched:Schedule,   # the schedule it is trained with
-    pred:str,         # what it predicts: a key of PREDS
-    data:Units|None,  # units of the data
-) -> Units: # of the data
-    "ValueError for parts of which no model can be made"
+    net: nn.Module, sched: Schedule, pred: str, data: Units | None,
+) -> Units:
+    """ValueError for parts of which no model can be made
+
+    Arguments:
+        net: net(xt, t, c) -> out
+        sched: the schedule it is trained with
+        pred: what it predicts: a key of PREDS
+        data: units of the data
+    Returns: of the data
+    """
     choose(pred, PREDS, 'prediction')
     of_kind('net', net, nn.Module, 'a module net(xt, t, c)', but=Schedule)
     of_kind('sched', sched, Schedule, 'a Schedule')
@@ -123,12 +148,17 @@ def checked_parts(
 # %% ../nbs/07_model.ipynb #model-class
 class Model(nn.Module):
     "A net with all that is needed to sample from it: schedule, parameterisation, units"
-    def __init__(self,
-        net:nn.Module,        # net(xt, t, c) -> out
-        sched:Schedule,       # the schedule it is trained with
-        pred:str='v',         # what it predicts: a key of PREDS
-        data:Units|None=None, # units of the data
+    def __init__(
+        self, net: nn.Module, sched: Schedule, pred: str = 'v',
+        data: Units | None = None,
     ):
+        """
+        Arguments:
+            net: net(xt, t, c) -> out
+            sched: the schedule it is trained with
+            pred: what it predicts: a key of PREDS
+            data: units of the data
+        """
         super().__init__()
         self.data = checked_parts(net, sched, pred, data)
         self.net, self.sched, self.pred = plain_net(net), sched, pred
@@ -149,41 +179,39 @@ class Model(nn.Module):
         "Of the net; 0 if it knows none"
         return getattr(self.net, 'n_classes', 0)
 
-    def denoiser(self,
-        c:int|str|Tensor|None=None, # class label(s) or names; -1 is the null label
-        w:float=0.,                 # guidance weight, 0 = none
-        clip:float|tuple|Literal['data']|None='data', # of x0_hat; 'data': of the units
-        quantile:float|None=None,   # dynamic thresholding, see `threshold`
-        interval:tuple|None=None,   # guide only at times in this interval
-        rescale:float=0.,           # share that gets the unguided standard deviation
-        guide:'Model|None'=None,    # a weaker model to be guided away from
-    ) -> Callable: # f(xt, t) -> x0_hat
-        "A denoiser of this model, for any sampler, see `denoiser`"
+    def denoiser(
+        self, c: int | str | Tensor | None = None, w: float = 0.0,
+        clip: float | tuple | Literal['data'] | None = 'data',
+        quantile: float | None = None, interval: tuple | None = None,
+        rescale: float = 0.0, guide: 'Model|None' = None,
+    ) -> Callable:
+        """A denoiser of this model, for any sampler, see `denoiser`
+
+        Arguments:
+            c: class label(s) or names; -1 is the null label
+            w: guidance weight, 0 = none
+            clip: of x0_hat; 'data': of the units
+            quantile: dynamic thresholding, see `threshold`
+            interval: guide only at times in this interval
+            rescale: share that gets the unguided standard deviation
+            guide: a weaker model to be guided away from
+        Returns: f(xt, t) -> x0_hat
+        """
         clip = self.data.clip if clip == 'data' else clip
         number = class_numbers(c, self.data.classes)
         return denoiser(self.net, self.sched, self.pred, number, w, clip, quantile,
                         interval, rescale, guide_net(self, guide))
 
-    def generate(self,
-        sampler:Callable|str=ddim,   # a sampler or its name
-        n:int|None=None,             # steps; None for the sampler's own default
-        num:int|None=None,           # how many samples; None for 1, or as many as x has
-        c:int|str|Tensor|list|None=None, # a class or its name for all, or one a sample
-        w:float=0.,                  # guidance weight, 0 = none
-        seed:int=0,                  # sample i depends on this and on i alone
-        batch_size:int|None=None,    # samples at a time; None chooses
-        clip:float|tuple|Literal['data']|None='data', # see `Model.denoiser`
-        quantile:float|None=None,    # see `Model.denoiser`
-        interval:tuple|None=None,    # see `Model.denoiser`
-        rescale:float=0.,            # see `Model.denoiser`
-        guide:'Model|None'=None,     # see `Model.denoiser`
-        precision:str|None=None,     # 32, or bf16 where it is safe; None chooses
-        progress:bool=False,         # show a bar?
-        times:Callable|str|list|Tensor|None=None, # a time grid, its name, or times
-        x:Tensor|None=None,          # data to start from, (num, *), in their own units
-        start:float|None=None,       # the time, 1 to T, to which x gets noise
-        **options,                   # eta, ...: passed to the sampler
-    ) -> Tensor: # (num, *), on the CPU
+    def generate(
+        self, sampler: Callable | str = ddim, n: int | None = None,
+        num: int | None = None, c: int | str | Tensor | list | None = None,
+        w: float = 0.0, seed: int = 0, batch_size: int | None = None,
+        clip: float | tuple | Literal['data'] | None = 'data',
+        quantile: float | None = None, interval: tuple | None = None,
+        rescale: float = 0.0, guide: 'Model|None' = None, precision: str | None = None,
+        progress: bool = False, times: Callable | str | list | Tensor | None = None,
+        x: Tensor | None = None, start: float | None = None, **options,
+    ) -> Tensor:
         """Samples in the data's own units, from noise or from data with noise
 
         What they are: `sampler`, `n`, `times`, `num`, `seed`, and `options` of the
@@ -192,7 +220,29 @@ class Model(nn.Module):
         `batch_size`, `precision`, `progress`.
 
         Network calls for each sample are left in `self.calls`. ValueError, in one
-        line, for whatever does not fit."""
+        line, for whatever does not fit.
+
+        Arguments:
+            sampler: a sampler or its name
+            n: steps; None for the sampler's own default
+            num: how many samples; None for 1, or as many as x has
+            c: a class or its name for all, or one a sample
+            w: guidance weight, 0 = none
+            seed: sample i depends on this and on i alone
+            batch_size: samples at a time; None chooses
+            clip: see `Model.denoiser`
+            quantile: see `Model.denoiser`
+            interval: see `Model.denoiser`
+            rescale: see `Model.denoiser`
+            guide: see `Model.denoiser`
+            precision: 32, or bf16 where it is safe; None chooses
+            progress: show a bar?
+            times: a time grid, its name, or times
+            x: data to start from, (num, *), in their own units
+            start: the time, 1 to T, to which x gets noise
+            options: eta, ...: passed to the sampler
+        Returns: (num, *), on the CPU
+        """
         make = registered(sampler, SAMPLERS, 'sampler')
         num = sample_count(self, num, x, start)
         precision = chosen_precision(self.device, self.data.shape, precision)
@@ -204,29 +254,40 @@ class Model(nn.Module):
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
 
-    def save(self,
-        path:str|Path,   # where to, ending in .safetensors
-        half:bool=False, # numbers of 16 bits in the file, of which `load` makes 32?
-        **facts,         # what else the card shall say: training, metrics, ...
-    ) -> Path: # the same path
-        "Write net, schedule, parameterisation, units and card to one file"
+    def save(self, path: str | Path, half: bool = False, **facts) -> Path:
+        """Write net, schedule, parameterisation, units and card to one file
+
+        Arguments:
+            path: where to, ending in .safetensors
+            half: numbers of 16 bits in the file, of which `load` makes 32?
+            facts: what else the card shall say: training, metrics, ...
+        Returns: the same path
+        """
         return save_model(self, path, half, **facts)
 
-    def export(self,
-        path:str|Path, # ends in .onnx, .pt2 (torch.export) or .pt (TorchScript)
-    ) -> dict: # what a sampler needs besides the net; the file holds it too
-        "Write the net for programs without this package, for any number of samples"
+    def export(self, path: str | Path) -> dict:
+        """Write the net for programs without this package, for any number of samples
+
+        Arguments:
+            path: ends in .onnx, .pt2 (torch.export) or .pt (TorchScript)
+        Returns: what a sampler needs besides the net; the file holds it too
+        """
         return export_model(self, path)
 
 # %% ../nbs/07_model.ipynb #model-from-card
 def from_card(
-    tensors:dict[str, Tensor], # the net's weights by name
-    card:dict,                 # as `Model.save` writes it
-    path:str|Path='weights',   # for messages
-    trust:bool=False,          # let the card name any class that can be imported?
-    net:nn.Module|None=None,   # in place of the one that the card describes
+    tensors: dict[str, Tensor], card: dict, path: str | Path = 'weights',
+    trust: bool = False, net: nn.Module | None = None,
 ) -> Model:
-    "The model that a card describes, with these weights"
+    """The model that a card describes, with these weights
+
+    Arguments:
+        tensors: the net's weights by name
+        card: as `Model.save` writes it
+        path: for messages
+        trust: let the card name any class that can be imported?
+        net: in place of the one that the card describes
+    """
     units = units_of(card, Units, path)
     net, sched = built(card, tensors, Schedule, path, trust, net)
     net = filled(net, tensors, card, path)
@@ -235,12 +296,18 @@ def from_card(
     return model
 
 def load(
-    name:str|Path,    # a shipped name, a safetensors file, or a run's folder
-    trust:bool=False, # let the file's card name any class that can be imported?
-    net:nn.Module|None=None, # gets the weights, in place of the net of the card
-    n_classes:int|None=None, # for training on: as many classes, begun as the file's
-) -> Model: # in evaluation mode, on the CPU
-    "A model from its weights file; nothing in the file is executed"
+    name: str | Path, trust: bool = False, net: nn.Module | None = None,
+    n_classes: int | None = None,
+) -> Model:
+    """A model from its weights file; nothing in the file is executed
+
+    Arguments:
+        name: a shipped name, a safetensors file, or a run's folder
+        trust: let the file's card name any class that can be imported?
+        net: gets the weights, in place of the net of the card
+        n_classes: for training on: as many classes, begun as the file's
+    Returns: in evaluation mode, on the CPU
+    """
     path = find_weights(name)
     tensors, card = read_weights(path)
     if n_classes is not None:

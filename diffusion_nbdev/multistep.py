@@ -25,23 +25,30 @@ import diffusion_nbdev.grids
 # %% ../nbs/12c_multistep.ipynb #6753094a
 POINTS, MASS = np.polynomial.legendre.leggauss(24)
 
-def moments(
-    count:int,  # how many, from the power 0 on
-    h:float,    # length of the step in lambda
-    sign:int=1, # 1: mean over signal/noise; -1: mean over noise/signal
-) -> list[float]:
-    "Means over a step of the powers of v, which runs from 0 to 1 along it: $m_k / h^k$"
+def moments(count: int, h: float, sign: int = 1) -> list[float]:
+    """Means over a step of the powers of v, which runs from 0 to 1 along it: $m_k / h^k$
+
+    Arguments:
+        count: how many, from the power 0 on
+        h: length of the step in lambda
+        sign: 1: mean over signal/noise; -1: mean over noise/signal
+    """
     v = (POINTS + 1) / 2
     mass = MASS * np.exp(sign * h * (v - 1))
     return [mass @ v ** k / mass.sum() for k in range(count)]
 
 def mean_weights(
-    at:list[float],   # where x0_hat is known: distances in lambda from the step's start
-    h:float,          # length of the step in lambda
-    sign:int=1,       # 1: mean over signal/noise; -1: mean over noise/signal
-    exact:bool=False, # two points: the line's exact mean, or its value halfway?
-) -> list[float]: # one weight for each point; their sum is 1
-    "Weights that make of K values the mean over a step of the polynomial through them"
+    at: list[float], h: float, sign: int = 1, exact: bool = False,
+) -> list[float]:
+    """Weights that make of K values the mean over a step of the polynomial through them
+
+    Arguments:
+        at: where x0_hat is known: distances in lambda from the step's start
+        h: length of the step in lambda
+        sign: 1: mean over signal/noise; -1: mean over noise/signal
+        exact: two points: the line's exact mean, or its value halfway?
+    Returns: one weight for each point; their sum is 1
+    """
     wanted = moments(len(at), h, sign)
     if len(at) == 2 and not exact:
         # not farther than the line has been seen
@@ -50,15 +57,18 @@ def mean_weights(
     return np.linalg.solve(powers, wanted).tolist()
 
 # %% ../nbs/12c_multistep.ipynb #multistep-over
-def mean_over(
-    at:list[float],     # where values are known, in lambda from the step's start
-    seen:list[Tensor],  # these values, shape (B, *)
-    h:float,            # length of the step in lambda
-    **options,          # sign, exact: see `mean_weights`
-) -> Tensor: # shape (B, *)
+def mean_over(at: list[float], seen: list[Tensor], h: float, **options) -> Tensor:
     """Mean over a step of the polynomial through known values
 
-    Of a line only, if the step is long: over 1.5, or over three times the last."""
+    Of a line only, if the step is long: over 1.5, or over three times the last.
+
+    Arguments:
+        at: where values are known, in lambda from the step's start
+        seen: these values, shape (B, *)
+        h: length of the step in lambda
+        options: sign, exact: see `mean_weights`
+    Returns: shape (B, *)
+    """
     if len(at) > 2 and at[-1] == 0 and h > min(1.5, -3 * at[-2]):
         at, seen = at[-2:], seen[-2:]
     weights = mean_weights(at, h, **options)
@@ -67,15 +77,20 @@ def mean_over(
 
 # %% ../nbs/12c_multistep.ipynb #318bc541
 def first_mean(
-    f:Callable,      # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,  # T steps
-    x:Tensor,        # state at time t, shape (B, *)
-    x0:Tensor,       # f(x, t)
-    t:float,         # where the step begins
-    s:float,         # where it ends, above 0
-    order:int,       # 1, 2 or 3: as many calls, of which f(x, t) is one
-) -> Tensor: # shape (B, *)
-    "Mean of x0_hat over a step without a past: Runge-Kutta schemes of order 1, 2 and 3"
+    f: Callable, sched: Schedule, x: Tensor, x0: Tensor, t: float, s: float, order: int,
+) -> Tensor:
+    """Mean of x0_hat over a step without a past: Runge-Kutta schemes of order 1, 2 and 3
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: state at time t, shape (B, *)
+        x0: f(x, t)
+        t: where the step begins
+        s: where it ends, above 0
+        order: 1, 2 or 3: as many calls, of which f(x, t) is one
+    Returns: shape (B, *)
+    """
     if order == 1:
         return x0
     m = between(sched, t, s, 1 / 2 if order == 2 else 1 / 3)
@@ -90,24 +105,31 @@ def first_mean(
     return mean_over([0., h2], [x0, x2], 3 * h, exact=True)
 
 # %% ../nbs/12c_multistep.ipynb #multistep-check-first
-def check_first(
-    first:int, # order of a first step
-) -> int:
-    "ValueError if it is not 1, 2 or 3"
+def check_first(first: int) -> int:
+    """ValueError if it is not 1, 2 or 3
+
+    Arguments:
+        first: order of a first step
+    """
     return int(in_range('first', first, 1, 3, whole=True))
 
 # %% ../nbs/12c_multistep.ipynb #5869ac55
 @sampler(order=3, times='balanced', first=check_first)
 def dpmpp_3m(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=2,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 2,
+) -> States:
     """DPM-Solver++ with a look back at two steps, Lu et al. 2022b
 
-    With both divided differences: third order, one call a step."""
+    With both divided differences: third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     x = yield x
     at, seen = [], []
     for t, s, h, a, b in legs(sched, times):
@@ -123,15 +145,21 @@ def dpmpp_3m(
 
 # %% ../nbs/12c_multistep.ipynb #2e42f61e
 def predicted(
-    f:Callable,         # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,     # T steps
-    x:Tensor,           # state at the start of the step
-    step:Leg,           # from t to s
-    at:list[float],     # where values are known: distances in lambda from t
-    seen:list[Tensor],  # these values
-    first:int,          # order of the first step
-) -> Tensor: # state at s, shape (B, *)
-    "UniPC's prediction: from the values known, in the first step from new calls"
+    f: Callable, sched: Schedule, x: Tensor, step: Leg, at: list[float],
+    seen: list[Tensor], first: int,
+) -> Tensor:
+    """UniPC's prediction: from the values known, in the first step from new calls
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: state at the start of the step
+        step: from t to s
+        at: where values are known: distances in lambda from t
+        seen: these values
+        first: order of the first step
+    Returns: state at s, shape (B, *)
+    """
     if step.s == 0:
         mean = seen[-1]
     elif len(seen) == 1:
@@ -142,14 +170,19 @@ def predicted(
 
 # %% ../nbs/12c_multistep.ipynb #multistep-unipc
 def unipc(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    p:int,             # how many values a prediction looks back at
-    first:int,         # order of the first step
-) -> States: # x_T ... x_0
-    "Predict from p values, then correct with the new one among them; order p + 1"
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], p: int, first: int,
+) -> States:
+    """Predict from p values, then correct with the new one among them; order p + 1
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        p: how many values a prediction looks back at
+        first: order of the first step
+    Returns: x_T ... x_0
+    """
     x = yield x
     at, seen = [0.], [f(x, times[0])]
     *steps, final = legs(sched, times)
@@ -166,51 +199,66 @@ def unipc(
 
 # %% ../nbs/12c_multistep.ipynb #unipc-two
 @sampler(order=3, least=2, times='angle')
-def unipc2(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-) -> States: # x_T ... x_0
+def unipc2(f: Callable, sched: Schedule, x: Tensor, times: list[float]) -> States:
     """UniPC-2, Zhao et al. 2023: a two-point prediction, corrected at no extra call
 
-    Third order, one call a step."""
+    Third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+    Returns: x_T ... x_0
+    """
     return unipc(f, sched, x, times, 2, 1)
 
 @sampler(order=4, least=3, times='angle', first=check_first)
 def unipc3(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=3,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 3,
+) -> States:
     """UniPC-3, Zhao et al. 2023: a three-point prediction, corrected at no extra call
 
-    Fourth order, one call a step."""
+    Fourth order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     return unipc(f, sched, x, times, 3, first)
 
 # %% ../nbs/12c_multistep.ipynb #heun-mean
 AVERAGED = dict(x0='in signal/noise', eps='in noise/signal')
 
-def check_mean(
-    mean:str, # a key of AVERAGED
-) -> str:
-    "ValueError for another name"
+def check_mean(mean: str) -> str:
+    """ValueError for another name
+
+    Arguments:
+        mean: a key of AVERAGED
+    """
     return choose(mean, AVERAGED, 'mean')
 
 # %% ../nbs/12c_multistep.ipynb #heun-sampler
 @sampler(order=2, calls=2, times='angle', mean=check_mean)
 def heun(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    mean:str='x0',     # what is averaged over both ends of a step: x0, or eps
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], mean: str = 'x0',
+) -> States:
     """Heun's method, in signal/noise, or in noise/signal for the mean of eps
 
-    Algorithm 1 of Karras et al. 2022. Second order, two calls a step, one into 0."""
+    Algorithm 1 of Karras et al. 2022. Second order, two calls a step, one into 0.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        mean: what is averaged over both ends of a step: x0, or eps
+    Returns: x_T ... x_0
+    """
     x = yield x
     level = levels(sched, times)
     for (t, s, h, a, b), at_t, at_s in zip(legs(sched, times), level, level[1:]):
@@ -230,15 +278,20 @@ def heun(
 # %% ../nbs/12c_multistep.ipynb #8961f84d
 @sampler(order=3, times='balanced', first=check_first)
 def deis(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    first:int=2,       # order of the first step, which costs as many calls: 1, 2 or 3
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], first: int = 2,
+) -> States:
     """DEIS, Zhang and Chen 2023: eps_hat as a parabola in the log of noise/signal
 
-    Third order, one call a step."""
+    Third order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        first: order of the first step, which costs as many calls: 1, 2 or 3
+    Returns: x_T ... x_0
+    """
     x = yield x
     level, at, seen = levels(sched, times), [], []
     for (t, s, h, a, b), now, (_, noise_s) in zip(legs(sched, times), level, level[1:]):

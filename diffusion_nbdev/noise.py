@@ -25,11 +25,16 @@ def _mixed(product:Tensor, word:Tensor, key:int) -> Tensor:
 
 # %% ../nbs/82d_noise.ipynb #philox
 def philox(
-    counter:tuple[Tensor, ...], # four words, long, of shapes that broadcast
-    key:tuple[int, int],        # two words
-    rounds:int=10,              # how often the words are mixed
-) -> list[Tensor]: # four words 0 ... 2^32 - 1, long, of the common shape
-    "Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3"
+    counter: tuple[Tensor, ...], key: tuple[int, int], rounds: int = 10,
+) -> list[Tensor]:
+    """Random words as a function of a counter: Philox4x32, Salmon et al. 2011, 3.3
+
+    Arguments:
+        counter: four words, long, of shapes that broadcast
+        key: two words
+        rounds: how often the words are mixed
+    Returns: four words 0 ... 2^32 - 1, long, of the common shape
+    """
     a, b, c, d = counter
     for r in range(rounds):
         k, l = ((word + r * step) & MASK for word, step in zip(key, KEY_STEPS))
@@ -38,10 +43,13 @@ def philox(
     return [a, b & MASK, c, d & MASK]
 
 # %% ../nbs/82d_noise.ipynb #normals
-def normals(
-    words:list[Tensor], # four words 0 ... 2^32 - 1, long, all of one shape
-) -> Tensor: # float32, of that shape and then 4
-    "Standard normals from uniform words, Box and Muller 1958"
+def normals(words: list[Tensor]) -> Tensor:
+    """Standard normals from uniform words, Box and Muller 1958
+
+    Arguments:
+        words: four words 0 ... 2^32 - 1, long, all of one shape
+    Returns: float32, of that shape and then 4
+    """
     def points(pair):
         # 2^32 u, in the middle of the word's interval
         return torch.stack([word.float() for word in pair]).add_(0.5)
@@ -51,23 +59,29 @@ def normals(
     return torch.cat([x, y]).movedim(0, -1)
 
 # %% ../nbs/82d_noise.ipynb #seeded-piece
-def numbered_normals(
-    seed:int,       # 0 ... 2^63 - 1
-    samples:Tensor, # numbers of samples, long (B,)
-    fours:Tensor,   # numbers of quadruples of a sample, long (K,)
-    steps:range,    # numbers of S steps, from 0 on
-) -> Tensor: # float32, shape (S, B, 4 K)
-    "Standard normals as a function of who they are for, four at a time"
+def numbered_normals(seed: int, samples: Tensor, fours: Tensor, steps: range) -> Tensor:
+    """Standard normals as a function of who they are for, four at a time
+
+    Arguments:
+        seed: 0 ... 2^63 - 1
+        samples: numbers of samples, long (B,)
+        fours: numbers of quadruples of a sample, long (K,)
+        steps: numbers of S steps, from 0 on
+    Returns: float32, shape (S, B, 4 K)
+    """
     step = torch.arange(steps.start, steps.stop, device=samples.device)[:, None, None]
     low, high = (word[None, :, None] for word in (samples & MASK, samples >> 32))
     key = seed & MASK, seed >> 32
     return normals(philox((fours[None, None], low, step, high), key)).flatten(2)
 
-def sample_numbers(
-    start:int|Tensor, # number of the batch's first sample, or of each, long (B,)
-    x:Tensor,         # the batch, shape (B, *)
-) -> Tensor: # long (B,), on the batch's device
-    "Numbers of the batch's samples, or a ValueError where they are not as many"
+def sample_numbers(start: int | Tensor, x: Tensor) -> Tensor:
+    """Numbers of the batch's samples, or a ValueError where they are not as many
+
+    Arguments:
+        start: number of the batch's first sample, or of each, long (B,)
+        x: the batch, shape (B, *)
+    Returns: long (B,), on the batch's device
+    """
     if not isinstance(start, Tensor):
         return torch.arange(start, start + len(x), device=x.device)
     if start.shape == x.shape[:1] and start.device == x.device:
@@ -76,13 +90,16 @@ def sample_numbers(
                      f'must have {len(x)} on {x.device}, as the states')
 
 # %% ../nbs/82d_noise.ipynb #seeded-steps
-def numbered_noise(
-    seed:int,       # 0 ... 2^63 - 1
-    samples:Tensor, # numbers of the batch's samples, long (B,)
-    x:Tensor,       # the batch, shape (B, *): tells shape, dtype and device
-    steps:range,    # numbers of S steps, from 0 on
-) -> Tensor: # shape (S, B, *)
-    "Noise for a batch in several steps, drawn in pieces that suit the device"
+def numbered_noise(seed: int, samples: Tensor, x: Tensor, steps: range) -> Tensor:
+    """Noise for a batch in several steps, drawn in pieces that suit the device
+
+    Arguments:
+        seed: 0 ... 2^63 - 1
+        samples: numbers of the batch's samples, long (B,)
+        x: the batch, shape (B, *): tells shape, dtype and device
+        steps: numbers of S steps, from 0 on
+    Returns: shape (S, B, *)
+    """
     size, S = math.prod(x.shape[1:]), len(steps)
     count = math.ceil(size / 4)
     most = 2 ** 15 if x.device.type == 'cpu' else 2 ** 22
@@ -100,10 +117,13 @@ def numbered_noise(
 BLOCK = 16          # steps that are drawn at once, at most
 KEPT = 2 ** 16      # numbers that are drawn at once, at most
 
-def steps_at_once(
-    x:Tensor, # a batch, shape (B, *)
-) -> int: # 1 ... BLOCK; 1 elsewhere than on a CPU
-    "How many steps of noise a batch should draw at once"
+def steps_at_once(x: Tensor) -> int:
+    """How many steps of noise a batch should draw at once
+
+    Arguments:
+        x: a batch, shape (B, *)
+    Returns: 1 ... BLOCK; 1 elsewhere than on a CPU
+    """
     if x.device.type != 'cpu':
         return 1
     numbers = len(x) * 4 * math.ceil(math.prod(x.shape[1:]) / 4)
@@ -116,11 +136,13 @@ class SeededNoise:
     The same for every batch size, order and number of samples, and on every device up
     to 1e-6; drawn in float32 where the states are, without any wait or copy. A small
     batch on a CPU that asks for consecutive steps has several drawn at once."""
-    def __init__(self,
-        seed:int,           # a whole number from 0 to 2^63 - 1
-        start:int|Tensor=0, # number of the batch's first sample, or of each, long (B,)
-    ):
-        "ValueError for a seed or a start that is no such number"
+    def __init__(self, seed: int, start: int | Tensor = 0):
+        """ValueError for a seed or a start that is no such number
+
+        Arguments:
+            seed: a whole number from 0 to 2^63 - 1
+            start: number of the batch's first sample, or of each, long (B,)
+        """
         self.seed = int(in_range('seed', seed, 0, 2 ** 63 - 1, whole=True))
         if not isinstance(start, Tensor):
             start = int(in_range('start', start, 0, 2 ** 62, whole=True))
@@ -131,11 +153,14 @@ class SeededNoise:
         # what was asked for last, and what has been drawn: for whom, steps, numbers
         self._asked, self._kept = (), ((), range(0), ())
 
-    def __call__(self,
-        x:Tensor, # a batch, shape (B, *): tells shape, dtype and device
-        step:int, # 0 for the starting noise, then 1, 2, ...
-    ) -> Tensor: # noise for the batch's samples, shape (B, *)
-        "Noise like `x`"
+    def __call__(self, x: Tensor, step: int) -> Tensor:
+        """Noise like `x`
+
+        Arguments:
+            x: a batch, shape (B, *): tells shape, dtype and device
+            step: 0 for the starting noise, then 1, 2, ...
+        Returns: noise for the batch's samples, shape (B, *)
+        """
         single = isinstance(self.start, Tensor)
         who = self.seed, None if single else self.start, x.shape, x.dtype, x.device
         kept_for, steps, kept = self._kept
@@ -153,27 +178,34 @@ class SeededNoise:
 # %% ../nbs/82d_noise.ipynb #noise-source
 Noise = Callable[[Tensor, int], Tensor]  # noise(x, k) -> Tensor like x, for step k
 
-def drawn_from(
-    generator:torch.Generator, # on any device
-) -> Noise:
-    "Noise that moves a generator of PyTorch on, brought to where the states are"
+def drawn_from(generator: torch.Generator) -> Noise:
+    """Noise that moves a generator of PyTorch on, brought to where the states are
+
+    Arguments:
+        generator: on any device
+    """
     def noise(x:Tensor, k:int) -> Tensor:
         drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype,
                             device=generator.device)
         return drawn.to(x.device, non_blocking=True)
     return noise
 
-def torch_noise(
-    x:Tensor, # a batch, shape (B, *)
-    k:int,    # not looked at
-) -> Tensor: # shape (B, *)
-    "Noise that moves PyTorch's own state on"
+def torch_noise(x: Tensor, k: int) -> Tensor:
+    """Noise that moves PyTorch's own state on
+
+    Arguments:
+        x: a batch, shape (B, *)
+        k: not looked at
+    Returns: shape (B, *)
+    """
     return torch.randn_like(x)
 
-def noise_source(
-    noise:Noise|int|torch.Generator|None, # a function, a seed, a generator, or None
-) -> Noise:
-    "What a sampler draws its noise from; None is torch's own state"
+def noise_source(noise: Noise | int | torch.Generator | None) -> Noise:
+    """What a sampler draws its noise from; None is torch's own state
+
+    Arguments:
+        noise: a function, a seed, a generator, or None
+    """
     if noise is None:
         return torch_noise
     if isinstance(noise, torch.Generator):

@@ -23,13 +23,16 @@ from .schedules import Schedule
 import diffusion_nbdev.grids
 
 # %% ../nbs/12e_ode.ipynb #slope
-def slope(
-    f:Callable,     # denoiser f(xt, t) -> x0_hat
-    sched:Schedule, # T steps
-    z:Tensor,       # states divided by hypot(signal, noise), shape (B, *)
-    lam:float,      # log(signal/noise), not below the schedule's last
-) -> Tensor: # dz / dlam, shape (B, *)
-    "Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda"
+def slope(f: Callable, sched: Schedule, z: Tensor, lam: float) -> Tensor:
+    """Right-hand side of the probability-flow ODE of Song et al. 2021b, in lambda
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        z: states divided by hypot(signal, noise), shape (B, *)
+        lam: log(signal/noise), not below the schedule's last
+    Returns: dz / dlam, shape (B, *)
+    """
     t = sched.t_at(2 * lam).item()
     signal, noise = levels(sched, [t])[0]
     size = math.hypot(signal, noise)
@@ -38,14 +41,20 @@ def slope(
 
 # %% ../nbs/12e_ode.ipynb #ode-solutions
 def solutions(
-    slope:Callable,    # slope(lam, z) -> dz / dlam, rows of float64
-    z:np.ndarray,      # where it begins, a row of float64
-    at:list[float],    # values of lam, rising or falling; z is at the first
-    rtol:float,        # relative error that a step may make
-    atol:float,        # absolute error that a step may make
-    method:str,        # name of a solver of SciPy
-) -> Iterator[np.ndarray]: # z at the other values of lam
-    "Solution of an ordinary differential equation by a solver that chooses its steps"
+    slope: Callable, z: np.ndarray, at: list[float], rtol: float, atol: float,
+    method: str,
+) -> Iterator[np.ndarray]:
+    """Solution of an ordinary differential equation by a solver that chooses its steps
+
+    Arguments:
+        slope: slope(lam, z) -> dz / dlam, rows of float64
+        z: where it begins, a row of float64
+        at: values of lam, rising or falling; z is at the first
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: name of a solver of SciPy
+    Returns: z at the other values of lam
+    """
     # for this alone: it takes a quarter as long to import as torch
     import scipy.integrate
     options = dict(rtol=rtol, atol=atol, max_step=2.)
@@ -59,13 +68,18 @@ def solutions(
 
 # %% ../nbs/12e_ode.ipynb #flow
 def flow(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # states at the first time, shape (B, *)
-    times:list[float], # times above 0, falling or rising
-    **options,         # rtol, atol, method: see `solutions`
-) -> Iterator[Tensor]: # states at the other times
-    "Along the probability-flow ODE, Song et al. 2021b, down or up"
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], **options,
+) -> Iterator[Tensor]:
+    """Along the probability-flow ODE, Song et al. 2021b, down or up
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: states at the first time, shape (B, *)
+        times: times above 0, falling or rising
+        options: rtol, atol, method: see `solutions`
+    Returns: states at the other times
+    """
     size = [math.hypot(*level) for level in levels(sched, times)]
     at = (sched.log_snr(torch.tensor(times, dtype=torch.float64)) / 2).tolist()
     low, high = min(at), max(at)
@@ -85,40 +99,52 @@ def flow(
 # %% ../nbs/12e_ode.ipynb #4a55550e
 METHODS = ('RK23', 'RK45', 'DOP853')
 
-def check_method(
-    method:str, # one of METHODS
-) -> str:
-    "ValueError for another name"
+def check_method(method: str) -> str:
+    """ValueError for another name
+
+    Arguments:
+        method: one of METHODS
+    """
     return choose(method, dict.fromkeys(METHODS), 'method')
 
-def check_rtol(
-    rtol:float, # relative error that a step may make
-) -> float:
-    "ValueError if no solver could keep it"
+def check_rtol(rtol: float) -> float:
+    """ValueError if no solver could keep it
+
+    Arguments:
+        rtol: relative error that a step may make
+    """
     return in_range('rtol', rtol, 1e-13, 1)
 
-def check_atol(
-    atol:float, # absolute error that a step may make
-) -> float:
-    "ValueError if no solver could keep it"
+def check_atol(atol: float) -> float:
+    """ValueError if no solver could keep it
+
+    Arguments:
+        atol: absolute error that a step may make
+    """
     return in_range('atol', atol, 1e-13, 1)
 
 # %% ../nbs/12e_ode.ipynb #ode-sampler
 @sampler(order=5, calls=6, least=2, adaptive=True, n=2, times='logsnr',
          method=check_method, rtol=check_rtol, atol=check_atol)
 def ode(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # where states are wanted: the solver's own steps are its affair
-    rtol:float=1e-3,   # relative error that a step may make
-    atol:float=1e-3,   # absolute error that a step may make
-    method:str='RK45', # RK23, RK45 or DOP853
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], rtol: float = 0.001,
+    atol: float = 0.001, method: str = 'RK45',
+) -> States:
     """SciPy's adaptive Runge-Kutta methods on the probability-flow ODE
 
     Song et al. 2021b: as many calls as the tolerances ask for. `n` is the number of
-    states after the first, at least 2."""
+    states after the first, at least 2.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: where states are wanted: the solver's own steps are its affair
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: RK23, RK45 or DOP853
+    Returns: x_T ... x_0
+    """
     yield x
     above = [t for t in times if t > 0]
     if len(above) > 1:
@@ -129,16 +155,22 @@ def ode(
 
 # %% ../nbs/12e_ode.ipynb #ode-invert
 def ode_invert(
-    f:Callable,           # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,       # T steps
-    x0:Tensor,            # data, shape (B, *)
-    n:int=2,              # number of states of the way down whose times are kept
-    times:Times='logsnr', # a grid, its name, or n + 1 falling times, as for `ode`
-    rtol:float=1e-3,      # relative error that a step may make
-    atol:float=1e-3,      # absolute error that a step may make
-    method:str='RK45',    # RK23, RK45 or DOP853
-) -> Run: # states from data to noise
-    "The noise from which `ode` would make `x0`, the state at the lowest time above 0"
+    f: Callable, sched: Schedule, x0: Tensor, n: int = 2, times: Times = 'logsnr',
+    rtol: float = 0.001, atol: float = 0.001, method: str = 'RK45',
+) -> Run:
+    """The noise from which `ode` would make `x0`, the state at the lowest time above 0
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x0: data, shape (B, *)
+        n: number of states of the way down whose times are kept
+        times: a grid, its name, or n + 1 falling times, as for `ode`
+        rtol: relative error that a step may make
+        atol: absolute error that a step may make
+        method: RK23, RK45 or DOP853
+    Returns: states from data to noise
+    """
     check_rtol(rtol), check_atol(atol), check_method(method)
     up = rising_times(sched, n, times)
 

@@ -33,10 +33,12 @@ class Evidence(NamedTuple):
     parts: Components # what they may come from
     logit: Tensor     # log(weight_k N(x_t; signal mu_k, std_kt^2 I)), shape (n, K)
 
-def evidence(
-    block:Block, # n states, their classes and times, and the mixture
-) -> Evidence:
-    "Bayes' rule before normalisation: prior times likelihood, as logarithms"
+def evidence(block: Block) -> Evidence:
+    """Bayes' rule before normalisation: prior times likelihood, as logarithms
+
+    Arguments:
+        block: n states, their classes and times, and the mixture
+    """
     x, c, level, parts = block
     apart = distance2(x, level.signal, parts.means)
     # prior: log of the weight, and of the factor before the exponential
@@ -48,10 +50,13 @@ def evidence(
     return Evidence(x, level, parts, logit)
 
 # %% ../nbs/02_oracles.ipynb #3a190c28
-def posterior_mean(
-    given:Evidence, # n states
-) -> Tensor: # shape (n, D)
-    "$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise"
+def posterior_mean(given: Evidence) -> Tensor:
+    """$E[x_0 | x_t]$: the mean of the components' lines; x_t without noise
+
+    Arguments:
+        given: n states
+    Returns: shape (n, D)
+    """
     signal, noise, var_t, _ = given.level
     slope = signal * given.parts.var / var_t
     probs = given.logit.softmax(1)
@@ -61,13 +66,19 @@ def posterior_mean(
 
 # %% ../nbs/02_oracles.ipynb #oracles-answered
 def answered(
-    mixture:'Mixture',                   # K components
-    answer:Callable[[Evidence], Tensor], # what is asked about n states: (n, ...)
-    xt:Tensor,                           # states, shape (B, *)
-    t:float|Tensor,                      # time(s) in 0..T
-    c:int|Tensor|None,                   # class or classes
-) -> Tensor: # shape (B, ...), in xt's dtype and on its device
-    "One answer for each state, whatever batch it is in"
+    mixture: 'Mixture', answer: Callable[[Evidence], Tensor], xt: Tensor,
+    t: float | Tensor, c: int | Tensor | None,
+) -> Tensor:
+    """One answer for each state, whatever batch it is in
+
+    Arguments:
+        mixture: K components
+        answer: what is asked about n states: (n, ...)
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    Returns: shape (B, ...), in xt's dtype and on its device
+    """
     out = [answer(evidence(block)) for block in blocks(mixture, xt, t, c)]
     return torch.cat(out)[:len(xt)].to(xt)
 
@@ -77,13 +88,18 @@ class Mixture:
 
     Density, score and posterior variance of the noisy data at every time come with it.
     """
-    def __init__(self,
-        sched:Schedule,                # T steps
-        means:Tensor|list,             # centres of the K components, shape (K, *)
-        stds:Tensor|list|float=0.,     # standard deviations, one or (K,); 0 is a point
-        weights:Tensor|list|None=None, # shares, (K,), scaled to sum 1; None: equal
-        labels:Tensor|list|None=None,  # classes 0 .. n_classes-1, (K,), all of them
+    def __init__(
+        self, sched: Schedule, means: Tensor | list, stds: Tensor | list | float = 0.0,
+        weights: Tensor | list | None = None, labels: Tensor | list | None = None,
     ):
+        """
+        Arguments:
+            sched: T steps
+            means: centres of the K components, shape (K, *)
+            stds: standard deviations, one or (K,); 0 is a point
+            weights: shares, (K,), scaled to sum 1; None: equal
+            labels: classes 0 .. n_classes-1, (K,), all of them
+        """
         self.sched, self.means = sched, checked_means(means)
         K, self.shape = len(self.means), tuple(self.means.shape[1:])
         self.stds = checked_numbers(stds, 'stds', [(), (K,)], 0).expand(K)
@@ -105,67 +121,101 @@ class Mixture:
                 self.means, self.stds, self.weights, self.labels, device)
         return self._there[device]
 
-    def sample(self,
-        n:int,                           # how many
-        seed:int=0,                      # equal seeds, equal samples
-        c:int|Tensor|None=None,          # class, or long (n,); -1 or None: all classes
-        dtype:torch.dtype=torch.float32, # drawn in float64, then cast
-    ) -> tuple[Tensor, Tensor]: # x0 (n, *) and labels, long (n,): -1 for none
-        "Data: a component by its weight, then a Gaussian draw from it"
+    def sample(
+        self, n: int, seed: int = 0, c: int | Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> tuple[Tensor, Tensor]:
+        """Data: a component by its weight, then a Gaussian draw from it
+
+        Arguments:
+            n: how many
+            seed: equal seeds, equal samples
+            c: class, or long (n,); -1 or None: all classes
+            dtype: drawn in float64, then cast
+        Returns: x0 (n, *) and labels, long (n,): -1 for none
+        """
         c = label_tensor(c, self.n_classes, in_range('n', n, 1, whole=True)).cpu()
         x0, own = draw_mixture(self, n, seed, c)
         return x0.to(dtype), own
 
-    def __call__(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # x0_hat, shape (B, *), in xt's dtype
-        "$E[x_0 | x_t]$, the best denoiser there is; at t = 0 it is x_t"
+    def __call__(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """$E[x_0 | x_t]$, the best denoiser there is; at t = 0 it is x_t
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: x0_hat, shape (B, *), in xt's dtype
+        """
         return answered(self, posterior_mean, xt, t, c).reshape(xt.shape)
 
-    def log_density(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # natural logarithm, shape (B,), in xt's dtype
-        "$\\log q(x_t)$ of the noisy data, or $\\log q(x_t | c)$"
+    def log_density(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """$\\log q(x_t)$ of the noisy data, or $\\log q(x_t | c)$
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: natural logarithm, shape (B,), in xt's dtype
+        """
         return log_density_of(self, xt, t, c)
 
-    def score(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
-        "$\\nabla \\log q(x_t)$"
+    def score(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """$\\nabla \\log q(x_t)$
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         need_density(self.stds, t, self.sched.T)
         return answered(self, mixture_score, xt, t, c).reshape(xt.shape)
 
-    def posterior_var(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
-        "$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know"
+    def posterior_var(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """$\\mathrm{Var}[x_0 | x_t]$ of each coordinate: what no denoiser can know
+
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         return answered(self, posterior_variance, xt, t, c).reshape(xt.shape)
 
 # %% ../nbs/02_oracles.ipynb #5bf628b8
 def gaussian_oracle(
-    sched:Schedule,            # T steps
-    mean:Tensor|list|float=0., # a number (then D = 1) or shape (*)
-    std:float=1.,              # standard deviation, the same in every direction
+    sched: Schedule, mean: Tensor | list | float = 0.0, std: float = 1.0,
 ) -> Mixture:
-    "The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one"
+    """The perfect denoiser of $N(\\mathrm{mean}, \\mathrm{std}^2 I)$: a mixture of one
+
+    Arguments:
+        sched: T steps
+        mean: a number (then D = 1) or shape (*)
+        std: standard deviation, the same in every direction
+    """
     mean = float64(mean)
     return Mixture(sched, mean.reshape(1, *(mean.shape or (1,))), std)
 
 def ring_mixture(
-    sched:Schedule,                # T steps
-    K:int=4,                       # how many Gaussians, each its own class
-    std:float=0.4,                 # of each, below 1
-    weights:Tensor|list|None=None, # their shares; equal if not given
+    sched: Schedule, K: int = 4, std: float = 0.4, weights: Tensor | list | None = None,
 ) -> Mixture:
-    "K labelled Gaussians on a circle in the plane, of unit variance as a whole"
+    """K labelled Gaussians on a circle in the plane, of unit variance as a whole
+
+    Arguments:
+        sched: T steps
+        K: how many Gaussians, each its own class
+        std: of each, below 1
+        weights: their shares; equal if not given
+    """
     in_range('K', K, 2, whole=True)
     in_range('std', std, 0, 1)
     angle = 2 * math.pi * torch.arange(K, dtype=torch.float64) / K
@@ -174,38 +224,52 @@ def ring_mixture(
     return Mixture(sched, means, std, weights, torch.arange(K))
 
 # %% ../nbs/02_oracles.ipynb #90facf2c
-def log_sum(
-    given:Evidence, # n states
-) -> Tensor: # shape (n,)
-    "$\\log \\sum_k \\mathrm{weight}_k N(x_t; \\ldots)$ over components of the class"
+def log_sum(given: Evidence) -> Tensor:
+    """$\\log \\sum_k \\mathrm{weight}_k N(x_t; \\ldots)$ over components of the class
+
+    Arguments:
+        given: n states
+    Returns: shape (n,)
+    """
     return given.logit.logsumexp(1)
 
 def log_density_of(
-    mixture:Mixture,   # K components
-    xt:Tensor,         # states, shape (B, *)
-    t:float|Tensor,    # time(s) in 0..T
-    c:int|Tensor|None, # class or classes
-) -> Tensor: # shape (B,), in xt's dtype
-    "The sum over the class, divided by the share of the class"
+    mixture: Mixture, xt: Tensor, t: float | Tensor, c: int | Tensor | None,
+) -> Tensor:
+    """The sum over the class, divided by the share of the class
+
+    Arguments:
+        mixture: K components
+        xt: states, shape (B, *)
+        t: time(s) in 0..T
+        c: class or classes
+    Returns: shape (B,), in xt's dtype
+    """
     need_density(mixture.stds, t, mixture.sched.T)
     log_q = answered(mixture, log_sum, xt, t, c)
     c = label_tensor(c, mixture.n_classes, len(xt)).cpu()
     return log_q - log_shares(mixture.weights, mixture.labels, c).to(log_q)
 
-def mixture_score(
-    given:Evidence, # n states
-) -> Tensor: # shape (n, D)
-    "$\\nabla \\log q(x_t)$: a pull towards every component"
+def mixture_score(given: Evidence) -> Tensor:
+    """$\\nabla \\log q(x_t)$: a pull towards every component
+
+    Arguments:
+        given: n states
+    Returns: shape (n, D)
+    """
     signal, _, var_t, _ = given.level
     probs = given.logit.softmax(1)
     towards = blend(probs, 1 / var_t, given.parts.means)
     return signal * towards - share(probs, 1 / var_t) * given.x
 
 # %% ../nbs/02_oracles.ipynb #58c6d3d7
-def posterior_variance(
-    given:Evidence, # n states
-) -> Tensor: # shape (n, D)
-    "$\\mathrm{Var}[x_0 | x_t]$: within the components, and between their lines"
+def posterior_variance(given: Evidence) -> Tensor:
+    """$\\mathrm{Var}[x_0 | x_t]$: within the components, and between their lines
+
+    Arguments:
+        given: n states
+    Returns: shape (n, D)
+    """
     signal, noise, var_t, _ = given.level
     x, means, var = given.x, given.parts.means, given.parts.var
     probs = given.logit.softmax(1)
@@ -220,16 +284,20 @@ def posterior_variance(
 
 # %% ../nbs/02_oracles.ipynb #bc080334
 def swissroll_oracle(
-    sched:Schedule,            # T steps
-    noise:float=0.5,           # standard deviation around the curve, before scaling
-    scaling:float=0.15,        # factor on everything
-    K:int|None=None,           # components along the curve; None for enough of them
-    mean:Tensor|list|float=0., # the oracle works on (x - mean) / std: a number or (2,)
-    std:float=1.,              # one number, so that the components stay round
+    sched: Schedule, noise: float = 0.5, scaling: float = 0.15, K: int | None = None,
+    mean: Tensor | list | float = 0.0, std: float = 1.0,
 ) -> Mixture:
     """The Swiss roll of scikit-learn in the plane
 
     A curve whose distance from the centre is its angle, thickened by noise.
+
+    Arguments:
+        sched: T steps
+        noise: standard deviation around the curve, before scaling
+        scaling: factor on everything
+        K: components along the curve; None for enough of them
+        mean: the oracle works on (x - mean) / std: a number or (2,)
+        std: one number, so that the components stay round
     """
     in_range('noise', noise, 0.02, 100)
     in_range('scaling', scaling, 0, 1e6, inside=True)
@@ -245,29 +313,40 @@ def swissroll_oracle(
 
 # %% ../nbs/02_oracles.ipynb #ada70142
 def dataset_oracle(
-    sched:Schedule,               # T steps
-    points:Tensor|list,           # the data, shape (K, *)
-    labels:Tensor|list|None=None, # their classes, long (K,)
+    sched: Schedule, points: Tensor | list, labels: Tensor | list | None = None,
 ) -> Mixture:
-    "The perfect denoiser of a finite data set: a weighted mean of the data"
+    """The perfect denoiser of a finite data set: a weighted mean of the data
+
+    Arguments:
+        sched: T steps
+        points: the data, shape (K, *)
+        labels: their classes, long (K,)
+    """
     return Mixture(sched, points, 0., labels=labels)
 
 # %% ../nbs/02_oracles.ipynb #5963b637
 class OracleNet(nn.Module):
     "A net without parameters that answers as a perfectly trained one would"
-    def __init__(self,
-        oracle:Mixture, # the data
-        pred:str='v',   # parameterisation of the answer: a key of PREDS
-    ):
+    def __init__(self, oracle: Mixture, pred: str = 'v'):
+        """
+        Arguments:
+            oracle: the data
+            pred: parameterisation of the answer: a key of PREDS
+        """
         super().__init__()
         choose(pred, PREDS, 'prediction')
         self.oracle, self.pred, self.n_classes = oracle, pred, oracle.n_classes
 
-    def forward(self,
-        xt:Tensor,              # state at time t, shape (B, *)
-        t:float|Tensor,         # time(s) in 0..T, shape (), (1,) or (B,)
-        c:int|Tensor|None=None, # class, or long (B,); -1 or None: all classes
-    ) -> Tensor: # shape (B, *), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: float | Tensor, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """
+        Arguments:
+            xt: state at time t, shape (B, *)
+            t: time(s) in 0..T, shape (), (1,) or (B,)
+            c: class, or long (B,); -1 or None: all classes
+        Returns: shape (B, *), in xt's dtype
+        """
         if self.pred == 'score':
             return self.oracle.score(xt, t, c)
         # on the CPU where the device knows no float64
@@ -282,9 +361,12 @@ class OracleNet(nn.Module):
         kx, keps = PREDS[self.pred](signal, noise)
         return (like(kx, x) * x0_hat + like(keps, x) * eps_hat).to(xt)
 
-def oracle_net(
-    oracle:Mixture, # the data
-    pred:str='v',   # parameterisation of the answer: a key of PREDS
-) -> OracleNet: # net(xt, t, c=None) -> out
-    "The oracle in the place of a network, to test all that is built around networks"
+def oracle_net(oracle: Mixture, pred: str = 'v') -> OracleNet:
+    """The oracle in the place of a network, to test all that is built around networks
+
+    Arguments:
+        oracle: the data
+        pred: parameterisation of the answer: a key of PREDS
+    Returns: net(xt, t, c=None) -> out
+    """
     return OracleNet(oracle, pred)

@@ -16,10 +16,13 @@ from torch import Tensor
 from .sampling import last
 
 # %% ../nbs/83d_orders.ipynb #orders-mixture
-def small_mixture(
-    mix:Any, # a Mixture of round Gaussians of one size
-) -> Callable: # denoiser f(xt, t) -> x0_hat
-    "The exact denoiser of a mixture, for few points"
+def small_mixture(mix: Any) -> Callable:
+    """The exact denoiser of a mixture, for few points
+
+    Arguments:
+        mix: a Mixture of round Gaussians of one size
+    Returns: denoiser f(xt, t) -> x0_hat
+    """
     own = mix.stds[0] ** 2
 
     def f(x:Tensor, t:float) -> Tensor:
@@ -32,37 +35,48 @@ def small_mixture(
     return f
 
 # %% ../nbs/83d_orders.ipynb #orders-times
-def even_times(
-    sched:Any,      # T steps
-    n:int,          # number of steps
-    lo:float=-3.,   # log(signal/noise) at the first time
-    hi:float=3.,    # log(signal/noise) at the last
-) -> list[float]: # n + 1 falling times
-    "Times evenly spaced in log(signal/noise)"
+def even_times(sched: Any, n: int, lo: float = -3.0, hi: float = 3.0) -> list[float]:
+    """Times evenly spaced in log(signal/noise)
+
+    Arguments:
+        sched: T steps
+        n: number of steps
+        lo: log(signal/noise) at the first time
+        hi: log(signal/noise) at the last
+    Returns: n + 1 falling times
+    """
     lam = torch.linspace(lo, hi, n + 1, dtype=torch.float64)
     return sched.t_at(2 * lam).tolist()
 
 def flow_errors(
-    solve:Callable,       # a sampler
-    f:Callable,           # an exact denoiser
-    sched:Any,            # T steps
-    z:Tensor,             # states at the first time, shape (B, *)
-    truth:Tensor,         # where the exact flow takes them, shape (B, *)
-    steps:tuple=(20, 40, 80, 160), # numbers of steps
-    lo:float=-3.,         # log(signal/noise) at the first time
-    **options,            # of the sampler
-) -> tuple[list[int], list[Tensor]]: # network calls; distances from truth, shape (B,)
-    "What a sampler costs with so many even steps, and how far it ends from the flow"
+    solve: Callable, f: Callable, sched: Any, z: Tensor, truth: Tensor,
+    steps: tuple = (20, 40, 80, 160), lo: float = -3.0, **options,
+) -> tuple[list[int], list[Tensor]]:
+    """What a sampler costs with so many even steps, and how far it ends from the flow
+
+    Arguments:
+        solve: a sampler
+        f: an exact denoiser
+        sched: T steps
+        z: states at the first time, shape (B, *)
+        truth: where the exact flow takes them, shape (B, *)
+        steps: numbers of steps
+        lo: log(signal/noise) at the first time
+        options: of the sampler
+    Returns: network calls; distances from truth, shape (B,)
+    """
     grids = [even_times(sched, n, lo) for n in steps]
     runs = [solve(f, sched, z, times=times, **options) for times in grids]
     off = [(last(run) - truth).flatten(1).norm(dim=1) for run in runs]
     return [run.calls for run in runs], off
 
 # %% ../nbs/83d_orders.ipynb #orders-slope
-def fitted_order(
-    calls:list,  # numbers of network calls, or of steps
-    errors:list, # an error for each: a number, or one for each sample
-) -> float:
-    "How steeply the mean error falls: minus the slope of its logarithm"
+def fitted_order(calls: list, errors: list) -> float:
+    """How steeply the mean error falls: minus the slope of its logarithm
+
+    Arguments:
+        calls: numbers of network calls, or of steps
+        errors: an error for each: a number, or one for each sample
+    """
     means = [float(torch.as_tensor(e).mean()) for e in errors]
     return -np.polyfit(np.log(calls), np.log(means), 1)[0].item()

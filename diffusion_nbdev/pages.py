@@ -13,10 +13,13 @@ import re
 # %% ../nbs/89_pages.ipynb #89-names
 DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 
-def anchor_names(
-    source:str, # of a cell
-) -> list[str]: # in the order of the source, lower case
-    "The functions, classes and methods that a cell defines"
+def anchor_names(source: str) -> list[str]:
+    """The functions, classes and methods that a cell defines
+
+    Arguments:
+        source: of a cell
+    Returns: in the order of the source, lower case
+    """
     out = []
     for node in ast.parse(source).body:
         if not isinstance(node, DEFINITIONS): continue
@@ -29,19 +32,23 @@ def anchor_names(
 # %% ../nbs/89_pages.ipynb #89-anchors
 TWICE = re.compile(r'\[\[(`[^`]+`)\]\([^)]*\)\]\(([^)]*)\)')
 
-def anchor_cell(
-    names:list[str], # of the anchors
-) -> str:
-    "Markdown that shows nothing and can be linked to"
+def anchor_cell(names: list[str]) -> str:
+    """Markdown that shows nothing and can be linked to
+
+    Arguments:
+        names: of the anchors
+    """
     spans = ''.join(f'<a id="{name}"></a>' for name in names)
     return f'```{{=html}}\n{spans}\n```'
 
 # %% ../nbs/89_pages.ipynb #89-anchors-2
 class Anchors:
     "A processor of nbdev's: each exported definition keeps an anchor, each link is one"
-    def __init__(self,
-        nb, # the notebook
-    ):
+    def __init__(self, nb):
+        """
+        Arguments:
+            nb: the notebook
+        """
         cells, seen = [], set()
         for cell in nb.cells:
             # a class and a function may differ in a capital only

@@ -34,17 +34,22 @@ from .model import unit_images
 SETS = dict(
     mnist=datasets.MNIST, fashion_mnist=datasets.FashionMNIST, kmnist=datasets.KMNIST)
 
-def data_folder(
-    data_dir:str|Path|None=None, # as given
-) -> Path:
-    "Where data sets are kept: as given, or $DIFFUSION_DATA, or in the user's cache"
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """Where data sets are kept: as given, or $DIFFUSION_DATA, or in the user's cache
+
+    Arguments:
+        data_dir: as given
+    """
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache'
     usual = os.environ.get('DIFFUSION_DATA') or Path(cache)/'diffusion_nbdev'
     return Path(data_dir or usual).expanduser()
 
 # %% ../nbs/84b_pictures.ipynb #5c365ab4
-def digits() -> tuple[Tensor, Tensor]: # uint8 (1797, 1, 28, 28), labels long (1797,)
-    "The 1,797 digits of scikit-learn as MNIST lays them out: 20 x 20 in a frame of 4"
+def digits() -> tuple[Tensor, Tensor]:
+    """The 1,797 digits of scikit-learn as MNIST lays them out: 20 x 20 in a frame of 4
+
+    Returns: uint8 (1797, 1, 28, 28), labels long (1797,)
+    """
     from sklearn.datasets import load_digits
     images, labels = load_digits(return_X_y=True)
     x = torch.from_numpy(images).unflatten(1, (8, 8)).float()[:, None] / 16
@@ -53,11 +58,13 @@ def digits() -> tuple[Tensor, Tensor]: # uint8 (1797, 1, 28, 28), labels long (1
     return (x * 255).round().to(torch.uint8), torch.from_numpy(labels).long()
 
 # %% ../nbs/84b_pictures.ipynb #idx-shape
-def idx_sides(
-    path:Path, # for messages
-    file,      # open, at its beginning; afterwards where the lengths begin
-) -> int:
-    "How many axes an IDX file of bytes has; OSError for a file of another kind"
+def idx_sides(path: Path, file) -> int:
+    """How many axes an IDX file of bytes has; OSError for a file of another kind
+
+    Arguments:
+        path: for messages
+        file: open, at its beginning; afterwards where the lengths begin
+    """
     head = file.read(4)
     if len(head) < 4 or head[:3] != b'\0\0\x08' or not 1 <= head[3] <= 4:
         raise OSError(
@@ -66,12 +73,14 @@ def idx_sides(
     return head[3]
 
 # %% ../nbs/84b_pictures.ipynb #pictures-idx-shape
-def idx_shape(
-    path:Path,     # for messages
-    file,          # open, at its beginning; afterwards where the numbers begin
-    size:int|None, # bytes of the file; None if packed
-) -> list[int]:
-    "The shape that the header of an IDX file says; OSError for one that cannot be"
+def idx_shape(path: Path, file, size: int | None) -> list[int]:
+    """The shape that the header of an IDX file says; OSError for one that cannot be
+
+    Arguments:
+        path: for messages
+        file: open, at its beginning; afterwards where the numbers begin
+        size: bytes of the file; None if packed
+    """
     sides = idx_sides(path, file)
     dims = file.read(4 * sides)
     starts = range(0, len(dims), 4)
@@ -88,10 +97,13 @@ def idx_shape(
     return shape
 
 # %% ../nbs/84b_pictures.ipynb #533baa88
-def idx_values(
-    path:Path, # an IDX file of bytes, plain or .gz
-) -> tuple[list[int], bytes]: # the header's shape, and the values that follow
-    "What an IDX file holds, at most one value too many; OSError if it is damaged"
+def idx_values(path: Path) -> tuple[list[int], bytes]:
+    """What an IDX file holds, at most one value too many; OSError if it is damaged
+
+    Arguments:
+        path: an IDX file of bytes, plain or .gz
+    Returns: the header's shape, and the values that follow
+    """
     packed = path.suffix == '.gz'
     try:
         size = path.stat().st_size
@@ -109,10 +121,13 @@ def idx_values(
     return shape, data
 
 # %% ../nbs/84b_pictures.ipynb #pictures-read-idx
-def read_idx(
-    path:str|Path, # an IDX file of bytes, plain or .gz
-) -> Tensor: # uint8, of the shape that its header says
-    "The array in an IDX file whose length is as its header says; OSError if not"
+def read_idx(path: str | Path) -> Tensor:
+    """The array in an IDX file whose length is as its header says; OSError if not
+
+    Arguments:
+        path: an IDX file of bytes, plain or .gz
+    Returns: uint8, of the shape that its header says
+    """
     path = Path(path)
     shape, data = idx_values(path)
     count = math.prod(shape)
@@ -127,23 +142,28 @@ def read_idx(
 KINDS = 'images-idx3-ubyte', 'labels-idx1-ubyte'
 STEMS = [f'{part}-{kind}' for part in ('train', 't10k') for kind in KINDS]
 
-def idx_file(
-    folder:Path, # holds the four files, plain or .gz
-    stem:str,    # one of STEMS
-) -> Path|None: # None if there is none
-    "The file of that name, plain or compressed"
+def idx_file(folder: Path, stem: str) -> Path | None:
+    """The file of that name, plain or compressed
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        stem: one of STEMS
+    Returns: None if there is none
+    """
     for path in (folder/stem, folder/f'{stem}.gz'):
         if path.is_file(): return path
     return None
 
 # %% ../nbs/84b_pictures.ipynb #pictures-read-images
-def check_pair(
-    paths:list[Path], # of images and of labels, for messages
-    x:Tensor,         # images
-    c:Tensor,         # labels
-    n_classes:int,    # labels run from 0 to n_classes - 1
-):
-    "OSError for images and labels that do not fit together"
+def check_pair(paths: list[Path], x: Tensor, c: Tensor, n_classes: int):
+    """OSError for images and labels that do not fit together
+
+    Arguments:
+        paths: of images and of labels, for messages
+        x: images
+        c: labels
+        n_classes: labels run from 0 to n_classes - 1
+    """
     if x.ndim != 3:
         raise OSError(
             f'{paths[0]}: holds an array of shape {list(x.shape)}: '
@@ -159,11 +179,16 @@ def check_pair(
 
 # %% ../nbs/84b_pictures.ipynb #pictures-part
 def read_images(
-    folder:Path,      # holds the four files, plain or .gz
-    part:str='train', # 'train' or 't10k'
-    n_classes:int=10, # labels run from 0 to n_classes - 1
-) -> tuple[Tensor, Tensor]: # images uint8 (N, 1, H, W), labels long (N,)
-    "Images and labels of one part of a data set in MNIST's format"
+    folder: Path, part: str = 'train', n_classes: int = 10,
+) -> tuple[Tensor, Tensor]:
+    """Images and labels of one part of a data set in MNIST's format
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        part: 'train' or 't10k'
+        n_classes: labels run from 0 to n_classes - 1
+    Returns: images uint8 (N, 1, H, W), labels long (N,)
+    """
     stems = [stem for stem in STEMS if stem.startswith(part)]
     paths = [idx_file(folder, stem) or folder/stem for stem in stems]
     x, c = [read_idx(p) for p in paths]
@@ -176,11 +201,13 @@ def read_images(
 QUIET = threading.Lock()
 
 @contextlib.contextmanager
-def folder_beside(
-    name:str,  # a key of SETS
-    root:Path, # where data sets are kept
-) -> Iterator[Path]:
-    "A folder in `root` that is gone afterwards; OSError if it cannot be made"
+def folder_beside(name: str, root: Path) -> Iterator[Path]:
+    """A folder in `root` that is gone afterwards; OSError if it cannot be made
+
+    Arguments:
+        name: a key of SETS
+        root: where data sets are kept
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         prefix = f'.{SETS[name].__name__}.'
@@ -192,13 +219,15 @@ def folder_beside(
     with beside: yield Path(beside.name)
 
 # %% ../nbs/84b_pictures.ipynb #pictures-no-download
-def not_downloaded(
-    name:str,    # a key of SETS
-    folder:Path, # where its files should be
-    stem:str,    # the first that is missing
-    e:Exception, # what the download said
-) -> OSError:
-    "Why there is no such data set, and what to do without a network"
+def not_downloaded(name: str, folder: Path, stem: str, e: Exception) -> OSError:
+    """Why there is no such data set, and what to do without a network
+
+    Arguments:
+        name: a key of SETS
+        folder: where its files should be
+        stem: the first that is missing
+        e: what the download said
+    """
     why = ' '.join(str(e).split())[:400].rstrip('.')
     return OSError(
         f'{name}: {stem} is not in {folder}, and downloading failed: '
@@ -206,11 +235,14 @@ def not_downloaded(
         'folder, or do without any download: --data.name digits')
 
 # %% ../nbs/84b_pictures.ipynb #download
-def download(
-    name:str,  # a key of SETS
-    root:Path, # where data sets are kept
-) -> Path: # the folder with the four files
-    "The files of a data set: those that are there, else downloaded, checked and whole"
+def download(name: str, root: Path) -> Path:
+    """The files of a data set: those that are there, else downloaded, checked and whole
+
+    Arguments:
+        name: a key of SETS
+        root: where data sets are kept
+    Returns: the folder with the four files
+    """
     kind = choose(name, SETS, 'data set')
     folder = root/kind.__name__/'raw'
     missing = [s for s in STEMS if idx_file(folder, s) is None]
@@ -226,11 +258,14 @@ def download(
     return folder
 
 # %% ../nbs/84b_pictures.ipynb #bb644662
-def rotate(
-    x:Tensor,     # images in [-1, 1], shape (B, C, H, W)
-    angle:Tensor, # radians, counter-clockwise, shape (B,)
-) -> Tensor: # images; what comes from outside is -1
-    "Images turned about their centres"
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
+    """Images turned about their centres
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W)
+        angle: radians, counter-clockwise, shape (B,)
+    Returns: images; what comes from outside is -1
+    """
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     turn = torch.stack([cos, -sin, zero, sin, cos, zero], 1).reshape(-1, 2, 3)
     places = F.affine_grid(turn, list(x.shape), align_corners=False)
@@ -239,11 +274,16 @@ def rotate(
 
 # %% ../nbs/84b_pictures.ipynb #248e9d89
 def idx_rows(
-    folder:Path,    # holds the four files, plain or .gz
-    held_out:float, # share of the training images kept for validation
-    seed:int,       # of the split
-) -> dict[str, tuple[Tensor, Tensor|None]]: # part -> images, labels
-    "The rows of MNIST or a set like it, whose test images are given"
+    folder: Path, held_out: float, seed: int,
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The rows of MNIST or a set like it, whose test images are given
+
+    Arguments:
+        folder: holds the four files, plain or .gz
+        held_out: share of the training images kept for validation
+        seed: of the split
+    Returns: part -> images, labels
+    """
     x, c = read_images(folder)
     test = read_images(folder, 't10k')
     for images in (x, test[0]):
@@ -253,38 +293,51 @@ def idx_rows(
     return dict(test=test, **split_data(x, c, held_out, seed, ('val', 'train')))
 
 def rows_of(
-    name:str,       # a key of SETS, or digits
-    root:Path,      # where data sets are kept
-    held_out:float, # share kept for validation
-    seed:int,       # of the split
-) -> dict[str, tuple[Tensor, Tensor|None]]: # part -> images, labels
-    "The rows of a data set that is there"
+    name: str, root: Path, held_out: float, seed: int,
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The rows of a data set that is there
+
+    Arguments:
+        name: a key of SETS, or digits
+        root: where data sets are kept
+        held_out: share kept for validation
+        seed: of the split
+    Returns: part -> images, labels
+    """
     if name == 'digits':
         return split_data(*digits(), held_out, seed)
     return idx_rows(root/SETS[name].__name__/'raw', held_out, seed)
 
 # %% ../nbs/84b_pictures.ipynb #pictures-angles
-def drawn_angles(
-    seed:int,      # of the data
-    epoch:int,     # from 0
-    n:int,         # images
-    degrees:float, # an image is turned by at most so much
-) -> Tensor: # radians, shape (n,)
-    "Angles of all training images: a function of seed, epoch and row"
+def drawn_angles(seed: int, epoch: int, n: int, degrees: float) -> Tensor:
+    """Angles of all training images: a function of seed, epoch and row
+
+    Arguments:
+        seed: of the data
+        epoch: from 0
+        n: images
+        degrees: an image is turned by at most so much
+    Returns: radians, shape (n,)
+    """
     generator = torch.Generator().manual_seed(seed_of(seed, 'angle', epoch))
     return (2 * torch.rand(n, generator=generator) - 1) * math.radians(degrees)
 
 # %% ../nbs/84b_pictures.ipynb #mnist-data
 class MNISTData(RowsData):
     "MNIST or a set like it: downloaded when needed, kept as bytes, batched by rows"
-    def __init__(self,
-        name:str='mnist',       # or 'fashion_mnist', 'kmnist', 'digits'
-        data_dir:str|None=None, # where data sets are kept, see `data_folder`
-        batch_size:int=128,     # of training and validation
-        held_out:float=0.05,    # share kept for validation (digits: also for the test)
-        degrees:float=0.,       # training images are turned by up to so much
-        seed:int=0,             # of the split, of the order of batches, of the angles
+    def __init__(
+        self, name: str = 'mnist', data_dir: str | None = None, batch_size: int = 128,
+        held_out: float = 0.05, degrees: float = 0.0, seed: int = 0,
     ):
+        """
+        Arguments:
+            name: or 'fashion_mnist', 'kmnist', 'digits'
+            data_dir: where data sets are kept, see `data_folder`
+            batch_size: of training and validation
+            held_out: share kept for validation (digits: also for the test)
+            degrees: training images are turned by up to so much
+            seed: of the split, of the order of batches, of the angles
+        """
         choose(name, {**SETS, 'digits': digits}, 'data set')
         super().__init__(unit_images([1, 28, 28], 10, name), batch_size, seed)
         self.held_out = in_range('held_out', held_out, 0, 0.5, inside=True)

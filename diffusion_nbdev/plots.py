@@ -22,10 +22,13 @@ from .style import (
     BLUE, CYCLE, GREY, RED, SCALE, STYLE, one_panel, plain_tensor, subplots)
 
 # %% ../nbs/90_plots.ipynb #3662855b
-def plane_points(
-    x:Any, # points, shape (N, 2)
-) -> Tensor: # float32
-    "Points in the plane, or a ValueError"
+def plane_points(x: Any) -> Tensor:
+    """Points in the plane, or a ValueError
+
+    Arguments:
+        x: points, shape (N, 2)
+    Returns: float32
+    """
     x = plain_tensor(x, 'points')
     if x.ndim != 2 or x.shape[1] != 2 or len(x) < 1:
         rule = 'points must have shape (N, 2) with N >= 1'
@@ -33,11 +36,14 @@ def plane_points(
     return x.float()
 
 # %% ../nbs/90_plots.ipynb #90-colours
-def colours(
-    c:Tensor|str|None, # a colour's name, labels or real numbers, one a point
-    n:int,             # points
-) -> dict[str, Any]: # arguments of Matplotlib's scatter
-    "Labels to colours of the cycle, real numbers to a scale; a colour's name passes"
+def colours(c: Tensor | str | None, n: int) -> dict[str, Any]:
+    """Labels to colours of the cycle, real numbers to a scale; a colour's name passes
+
+    Arguments:
+        c: a colour's name, labels or real numbers, one a point
+        n: points
+    Returns: arguments of Matplotlib's scatter
+    """
     if c is None or isinstance(c, str):
         return {'color': c or BLUE}
     c = plain_tensor(c, 'c')
@@ -49,23 +55,27 @@ def colours(
     labels = c.long().tolist()
     return {'c': [GREY if i < 0 else CYCLE[i % len(CYCLE)] for i in labels]}
 
-def note_in_corner(
-    ax:Axes,                 # where to write
-    marks:dict[str, Tensor], # word -> which of the points it is true of
-) -> None:
-    "Write how many points can't be seen, and why, if there are any"
+def note_in_corner(ax: Axes, marks: dict[str, Tensor]) -> None:
+    """Write how many points can't be seen, and why, if there are any
+
+    Arguments:
+        ax: where to write
+        marks: word -> which of the points it is true of
+    """
     note = ', '.join(f'{int(m.sum())} {word}' for word, m in marks.items() if m.any())
     if note:
         ax.text(.98, .02, note, transform=ax.transAxes, ha='right', va='bottom',
                 color=RED, fontsize=8)
 
 # %% ../nbs/90_plots.ipynb #plots-plane
-def show_plane(
-    ax:Axes,        # changed
-    lim:float|None, # shows [-lim, lim] in both directions; all points if None
-    title:str|None, # written above
-) -> None:
-    "Axes of equal scale, with their limits and a title"
+def show_plane(ax: Axes, lim: float | None, title: str | None) -> None:
+    """Axes of equal scale, with their limits and a title
+
+    Arguments:
+        ax: changed
+        lim: shows [-lim, lim] in both directions; all points if None
+        title: written above
+    """
     if lim is not None:
         ax.set(xlim=(-lim, lim), ylim=(-lim, lim))
     ax.set_aspect('equal', adjustable='datalim' if lim is None else 'box')
@@ -74,15 +84,22 @@ def show_plane(
 
 # %% ../nbs/90_plots.ipynb #92c850dd
 def show_points(
-    x:Tensor,               # points, shape (N, 2)
-    ax:Axes|None=None,      # where to draw; a new figure if None
-    c:Tensor|str|None=None, # a colour, or one value a point: labels (-1 = none), reals
-    title:str|None=None,    # written above
-    lim:float|None=None,    # shows [-lim, lim] in both directions; all points if None
-    size:float|None=None,   # area of a dot; smaller the more points there are if None
-    alpha:float=.6,         # opacity of a dot
-) -> Axes:                  # the axes drawn on
-    "Points in the plane, with equal axes; those that can't be seen are counted"
+    x: Tensor, ax: Axes | None = None, c: Tensor | str | None = None,
+    title: str | None = None, lim: float | None = None, size: float | None = None,
+    alpha: float = 0.6,
+) -> Axes:
+    """Points in the plane, with equal axes; those that can't be seen are counted
+
+    Arguments:
+        x: points, shape (N, 2)
+        ax: where to draw; a new figure if None
+        c: a colour, or one value a point: labels (-1 = none), reals
+        title: written above
+        lim: shows [-lim, lim] in both directions; all points if None
+        size: area of a dot; smaller the more points there are if None
+        alpha: opacity of a dot
+    Returns: the axes drawn on
+    """
     x = plane_points(x)
     look = colours(c, len(x))
     if lim is not None and not lim > 0:
@@ -97,10 +114,13 @@ def show_points(
     return ax
 
 # %% ../nbs/90_plots.ipynb #1b979fa1
-def check_images(
-    x:Any, # images, shape (B, C, H, W) with C = 1 or 3
-) -> Tensor: # float32
-    "Images in [-1, 1], or a ValueError"
+def check_images(x: Any) -> Tensor:
+    """Images in [-1, 1], or a ValueError
+
+    Arguments:
+        x: images, shape (B, C, H, W) with C = 1 or 3
+    Returns: float32
+    """
     x = plain_tensor(x, 'images')
     if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         rule = 'images must have shape (B, C, H, W) with C = 1 or 3'
@@ -112,12 +132,17 @@ def check_images(
 
 # %% ../nbs/90_plots.ipynb #90-grid
 def image_grid(
-    x:Tensor,            # images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
-    ncols:int|None=None, # images in a row; if None, as near to a square as it gets
-    pad:int=1,           # pixels between images
-    fill:int=255,        # colour of the gaps, 0 to 255
-) -> Tensor:             # uint8, shape (height, width, 3)
-    "Images side by side as bytes, clamped to [-1, 1]; what is no number becomes grey"
+    x: Tensor, ncols: int | None = None, pad: int = 1, fill: int = 255,
+) -> Tensor:
+    """Images side by side as bytes, clamped to [-1, 1]; what is no number becomes grey
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+        ncols: images in a row; if None, as near to a square as it gets
+        pad: pixels between images
+        fill: colour of the gaps, 0 to 255
+    Returns: uint8, shape (height, width, 3)
+    """
     x = check_images(x)
     if ncols is not None and ncols < 1:
         raise ValueError(f"ncols must be at least 1, got {ncols}")
@@ -133,13 +158,19 @@ def image_grid(
 
 # %% ../nbs/90_plots.ipynb #3200c96b
 def show_images(
-    x:Tensor,            # images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
-    ncols:int|None=None, # images in a row; if None, as near to a square as it gets
-    ax:Axes|None=None,   # where to draw; a new figure if None
-    title:str|None=None, # written above
-    pad:int=1,           # pixels between images
-) -> Axes:               # the axes drawn on
-    "Images in a grid, values clamped to [-1, 1] for display only"
+    x: Tensor, ncols: int | None = None, ax: Axes | None = None,
+    title: str | None = None, pad: int = 1,
+) -> Axes:
+    """Images in a grid, values clamped to [-1, 1] for display only
+
+    Arguments:
+        x: images in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+        ncols: images in a row; if None, as near to a square as it gets
+        ax: where to draw; a new figure if None
+        title: written above
+        pad: pixels between images
+    Returns: the axes drawn on
+    """
     grid = image_grid(x, ncols, pad)
     if ax is None:
         h, w = grid.shape[:2]
@@ -153,12 +184,17 @@ def show_images(
 
 # %% ../nbs/90_plots.ipynb #f3a3463a
 def times_of(
-    n:int,                      # states
-    times:Sequence[float]|None, # the times that are asked for
-    at:Sequence[float]|None,    # the time of each state, if known
-    sched_T:float|None,         # T, if known
+    n: int, times: Sequence[float] | None, at: Sequence[float] | None,
+    sched_T: float | None,
 ) -> list[float]:
-    "The time of each of n states, or a ValueError if nobody can tell"
+    """The time of each of n states, or a ValueError if nobody can tell
+
+    Arguments:
+        n: states
+        times: the times that are asked for
+        at: the time of each state, if known
+        sched_T: T, if known
+    """
     if at is not None:
         if len(at) != n:
             rule = f'at must hold one time for each of the {n} states'
@@ -175,12 +211,14 @@ def times_of(
     return [top * (n - 1 - i) / max(n - 1, 1) for i in range(n)]
 
 # %% ../nbs/90_plots.ipynb #90-half-width
-def half_width(
-    states:Sequence[Tensor], # points, each of shape (N, 2)
-) -> float:
+def half_width(states: Sequence[Tensor]) -> float:
     """Half of the width that shows every point, or all but strays
 
-    A point is a stray if it lies beyond twice the central 99 %."""
+    A point is a stray if it lies beyond twice the central 99 %.
+
+    Arguments:
+        states: points, each of shape (N, 2)
+    """
     far = torch.cat([x.abs().amax(1) for x in states])
     far = far[far.isfinite()]
     if not len(far):
@@ -189,11 +227,14 @@ def half_width(
     centre = float(far.kthvalue(math.ceil(.99 * len(far))).values)
     return 1.05 * max(most if most <= 2 * centre else centre, 1e-3)
 
-def chosen_states(
-    at:Sequence[float],         # the time of each state
-    times:Sequence[float]|None, # times to show; if None, six states evenly chosen
-) -> list[int]: # a state's number for each of the times
-    "The states nearest to the times"
+def chosen_states(at: Sequence[float], times: Sequence[float] | None) -> list[int]:
+    """The states nearest to the times
+
+    Arguments:
+        at: the time of each state
+        times: times to show; if None, six states evenly chosen
+    Returns: a state's number for each of the times
+    """
     if times is None:
         evenly = torch.linspace(0, len(at) - 1, min(6, len(at))).tolist()
         times = [at[round(i)] for i in evenly]
@@ -202,11 +243,16 @@ def chosen_states(
 
 # %% ../nbs/90_plots.ipynb #90-check-path
 def check_path(
-    path:Sequence[Tensor],      # states
-    times:Sequence[float]|None, # times to show
-    num:int,                    # images in each panel
-) -> list[Tensor]: # the states on the CPU
-    "States of one shape, or a ValueError"
+    path: Sequence[Tensor], times: Sequence[float] | None, num: int,
+) -> list[Tensor]:
+    """States of one shape, or a ValueError
+
+    Arguments:
+        path: states
+        times: times to show
+        num: images in each panel
+    Returns: the states on the CPU
+    """
     states = [plain_tensor(x, 'a state') for x in path]
     shapes = {tuple(x.shape) for x in states}
     if not states:
@@ -220,11 +266,13 @@ def check_path(
     return states
 
 # %% ../nbs/90_plots.ipynb #90-check-path-2
-def panels(
-    axes:Any, # an axes, many, or None for a new figure
-    n:int,    # how many are needed
-) -> list[Axes]:
-    "Axes for n panels, or a ValueError"
+def panels(axes: Any, n: int) -> list[Axes]:
+    """Axes for n panels, or a ValueError
+
+    Arguments:
+        axes: an axes, many, or None for a new figure
+        n: how many are needed
+    """
     if axes is None:
         axes = subplots(1, n, panel=(1.8, 1.95), squeeze=False)[1][0]
     axes = list(axes) if hasattr(axes, '__len__') else [axes]
@@ -234,14 +282,19 @@ def panels(
 
 # %% ../nbs/90_plots.ipynb #plots-state
 def show_state(
-    state:Tensor,      # points (N, 2) or images (B, C, H, W)
-    ax:Axes,           # where to draw
-    c:Tensor|str|None, # colours of points
-    lim:float|None,    # limits of points
-    num:int,           # images that are shown
-    t:float,           # its time
+    state: Tensor, ax: Axes, c: Tensor | str | None, lim: float | None, num: int,
+    t: float,
 ) -> None:
-    "One panel of a strip, titled with its time"
+    """One panel of a strip, titled with its time
+
+    Arguments:
+        state: points (N, 2) or images (B, C, H, W)
+        ax: where to draw
+        c: colours of points
+        lim: limits of points
+        num: images that are shown
+        t: its time
+    """
     title = f't = {t:g}'
     if state.ndim == 4:
         show_images(state[:num], ax=ax, title=title)
@@ -251,16 +304,24 @@ def show_state(
 
 # %% ../nbs/90_plots.ipynb #7414f83f
 def show_path(
-    path:Sequence[Tensor],           # states x_T ... x_0 (any order, with `at`)
-    times:Sequence[float]|None=None, # to show, the nearest state each; six if None
-    at:Sequence[float]|None=None,    # the time of each state; if None, evenly from T
-    sched_T:float|None=None,         # T, where it is not the number of steps
-    c:Tensor|str|None=None,          # colours of points, as in show_points
-    num:int=16,                      # images shown in each panel (the first ones)
-    lim:float|None=None,             # limits of points; all but strays if None
-    axes:Sequence[Axes]|None=None,   # one for each panel; a new figure if None
-) -> Figure:                         # the figure
-    "A strip of states, points (N, 2) or images (B, C, H, W), each titled with its time"
+    path: Sequence[Tensor], times: Sequence[float] | None = None,
+    at: Sequence[float] | None = None, sched_T: float | None = None,
+    c: Tensor | str | None = None, num: int = 16, lim: float | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> Figure:
+    """A strip of states, points (N, 2) or images (B, C, H, W), each titled with its time
+
+    Arguments:
+        path: states x_T ... x_0 (any order, with `at`)
+        times: to show, the nearest state each; six if None
+        at: the time of each state; if None, evenly from T
+        sched_T: T, where it is not the number of steps
+        c: colours of points, as in show_points
+        num: images shown in each panel (the first ones)
+        lim: limits of points; all but strays if None
+        axes: one for each panel; a new figure if None
+    Returns: the figure
+    """
     states = check_path(path, times, num)
     times = None if times is None else [float(t) for t in times]
     at = times_of(len(states), times, at, sched_T)
@@ -274,11 +335,13 @@ def show_path(
     return figure
 
 # %% ../nbs/90_plots.ipynb #f9d41cda
-def schedule_name(
-    sched:Any, # a schedule
-    i:int,     # its place among others
-) -> str:
-    "How a schedule calls itself, or its number"
+def schedule_name(sched: Any, i: int) -> str:
+    """How a schedule calls itself, or its number
+
+    Arguments:
+        sched: a schedule
+        i: its place among others
+    """
     recipe = getattr(sched, 'recipe', None)
     path = recipe.get('class_path') if isinstance(recipe, Mapping) else None
     if not path:
@@ -286,10 +349,12 @@ def schedule_name(
     return str(path).rsplit('.', 1)[-1].replace('_schedule', '')
 
 # %% ../nbs/90_plots.ipynb #f9d41cda-2
-def named_schedules(
-    scheds:Sequence[Any], # schedules, or dictionaries name -> schedule
-) -> list[tuple[str, Any]]:
-    "Schedules with their names, or a ValueError for what is none"
+def named_schedules(scheds: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Schedules with their names, or a ValueError for what is none
+
+    Arguments:
+        scheds: schedules, or dictionaries name -> schedule
+    """
     named = []
     for s in scheds:
         own = isinstance(s, Mapping)
@@ -303,10 +368,13 @@ def named_schedules(
     return named
 
 # %% ../nbs/90_plots.ipynb #90-show-schedule
-def show_schedule(
-    *scheds:Any, # schedules, or dictionaries name -> schedule
-) -> Figure:     # the figure
-    "Share of data $\\bar\\alpha_t$ and log-SNR of schedules over time"
+def show_schedule(*scheds: Any) -> Figure:
+    """Share of data $\\bar\\alpha_t$ and log-SNR of schedules over time
+
+    Arguments:
+        scheds: schedules, or dictionaries name -> schedule
+    Returns: the figure
+    """
     named = named_schedules(scheds)
     common = len({int(s.T) for _, s in named}) == 1
     fig, (left, right) = subplots(1, 2, panel=(3.6, 2.6))

@@ -25,21 +25,28 @@ from .model import Units
 # %% ../nbs/84d_points.ipynb #84a-columns
 COUNTERS = {'', 'unnamed: 0', 'id', 'index', 'row', 'rowid', 'row_id'}
 
-def counts_rows(
-    name:str,          # of a column
-    column:list[str],  # its cells
-) -> bool:
-    "A column that counts the rows, as some programs write it"
+def counts_rows(name: str, column: list[str]) -> bool:
+    """A column that counts the rows, as some programs write it
+
+    Arguments:
+        name: of a column
+        column: its cells
+    """
     if name.lower() not in COUNTERS: return False
     n = len(column)
     return column in ([str(k) for k in range(n)], [str(k + 1) for k in range(n)])
 
 def named_columns(
-    rows:list[list[str]], # all cells
-    header:bool,          # does the first row hold names?
-    path:Path,            # of the table
-) -> dict[str, list[str]]: # name -> cells; names are numbers from 1 without a header
-    "The columns of a table; without one that counts the rows"
+    rows: list[list[str]], header: bool, path: Path,
+) -> dict[str, list[str]]:
+    """The columns of a table; without one that counts the rows
+
+    Arguments:
+        rows: all cells
+        header: does the first row hold names?
+        path: of the table
+    Returns: name -> cells; names are numbers from 1 without a header
+    """
     width = len(rows[0])
     names = rows[0] if header else [str(k + 1) for k in range(width)]
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -53,11 +60,13 @@ def named_columns(
     return columns
 
 # %% ../nbs/84d_points.ipynb #84a-read-table
-def table_cells(
-    path:Path, # of the table
-    header:bool|None=None, # does the first line hold names? None: as the table shows
-) -> Cells:
-    "A table as text; ValueError where it cannot be cut into cells"
+def table_cells(path: Path, header: bool | None = None) -> Cells:
+    """A table as text; ValueError where it cannot be cut into cells
+
+    Arguments:
+        path: of the table
+        header: does the first line hold names? None: as the table shows
+    """
     rows, at = cells_of(path)
     if header is None:
         header = len(rows) > 1 and has_header(rows, f'{path}, line {at[0]}')
@@ -65,42 +74,56 @@ def table_cells(
     return Cells(named_columns(rows, header, path), lines, str(path), header)
 
 def read_table(
-    path:Path, # of the table
-    labels:str|None=None,   # the column that holds labels
-    header:bool|None=None,  # does the first line hold names? None: as the table shows
-    words:Sequence[str]=(), # columns of words, whatever they look like
-    leave:Sequence[str]=(), # columns to do without
-    units:Units|None=None,  # of a model whose columns the table must have
+    path: Path, labels: str | None = None, header: bool | None = None,
+    words: Sequence[str] = (), leave: Sequence[str] = (), units: Units | None = None,
 ) -> Table:
-    "Points, and labels if a column is named, from a table"
+    """Points, and labels if a column is named, from a table
+
+    Arguments:
+        path: of the table
+        labels: the column that holds labels
+        header: does the first line hold names? None: as the table shows
+        words: columns of words, whatever they look like
+        leave: columns to do without
+        units: of a model whose columns the table must have
+    """
     return encoded(table_cells(path, header), labels, words, leave, units)
 
 # %% ../nbs/84d_points.ipynb #84a-arrays
 LABELS = 'c', 'y'
 
-def one_of(
-    found:dict,  # name -> array
-    names:tuple, # that may hold the same thing
-    path:Path,   # of the file
-) -> Any: # None if there is none
-    "The one entry that has one of these names; ValueError for two"
+def one_of(found: dict, names: tuple, path: Path) -> Any:
+    """The one entry that has one of these names; ValueError for two
+
+    Arguments:
+        found: name -> array
+        names: that may hold the same thing
+        path: of the file
+    Returns: None if there is none
+    """
     there = [name for name in names if name in found]
     if len(there) > 1:
         raise ValueError(f'{path}: holds both {there[0]} and {there[1]}: which is it?')
     return found.pop(there[0]) if there else None
 
-def plain_array(
-    value:Any, # a tensor or an array
-) -> np.ndarray: # in the machine's byte order
-    "An array that torch can take"
+def plain_array(value: Any) -> np.ndarray:
+    """An array that torch can take
+
+    Arguments:
+        value: a tensor or an array
+    Returns: in the machine's byte order
+    """
     if torch.is_tensor(value): value = value.detach().cpu().numpy()
     value = np.asarray(value)
     return np.ascontiguousarray(value.astype(value.dtype.newbyteorder('=')))
 
-def loaded(
-    path:Path, # a .npz, .npy or .pt file
-) -> Any: # what it holds
-    "The contents of a file of arrays; OSError with the reason"
+def loaded(path: Path) -> Any:
+    """The contents of a file of arrays; OSError with the reason
+
+    Arguments:
+        path: a .npz, .npy or .pt file
+    Returns: what it holds
+    """
     try:
         if path.suffix.lower() == '.pt':
             return torch.load(path, weights_only=True, map_location='cpu')
@@ -113,10 +136,13 @@ def loaded(
                       f'({type(e).__name__}: {why})') from None
 
 # %% ../nbs/84d_points.ipynb #84a-read-arrays
-def read_arrays(
-    path:Path, # a .npz, .npy or .pt file
-) -> Table: # x as float64 (N, *), or bytes
-    "The arrays `x` and, if there are labels, `c`"
+def read_arrays(path: Path) -> Table:
+    """The arrays `x` and, if there are labels, `c`
+
+    Arguments:
+        path: a .npz, .npy or .pt file
+    Returns: x as float64 (N, *), or bytes
+    """
     found = loaded(path)
     if isinstance(found, (tuple, list)) and len(found) == 2:
         found = dict(zip(('x', 'c'), found))
@@ -148,14 +174,19 @@ READERS = dict.fromkeys(['.csv', '.tsv', '.txt'], read_table) | dict.fromkeys(
     ['.npz', '.npy', '.pt'], read_arrays)
 
 def read_file(
-    path:Any, # a table, arrays `x` and `c`, or a data frame
-    labels:str|int|None=None, # tables: the column that holds labels
-    header:bool|None=None,    # tables: does the first line hold names?
-    words:Sequence[str]=(),   # tables: columns of words, whatever they look like
-    leave:Sequence[str]=(),   # tables: columns to do without
-    units:Units|None=None,    # of a model whose columns the table must have
+    path: Any, labels: str | int | None = None, header: bool | None = None,
+    words: Sequence[str] = (), leave: Sequence[str] = (), units: Units | None = None,
 ) -> Table:
-    "What a file of points holds; OSError or ValueError in one line"
+    """What a file of points holds; OSError or ValueError in one line
+
+    Arguments:
+        path: a table, arrays `x` and `c`, or a data frame
+        labels: tables: the column that holds labels
+        header: tables: does the first line hold names?
+        words: tables: columns of words, whatever they look like
+        leave: tables: columns to do without
+        units: of a model whose columns the table must have
+    """
     if labels is not None: labels = str(labels)
     if is_frame(path): return read_frame(path, labels, words, leave, units)
     path = Path(path).expanduser()
@@ -172,28 +203,40 @@ def read_file(
     return read_arrays(path)
 
 def read_points(
-    path:Any, # a table, arrays `x` and `c`, or a data frame
-    labels:str|int|None=None, # tables: the column that holds labels
-    header:bool|None=None,    # tables: does the first line hold names?
-) -> tuple[Tensor, Tensor|None]: # points (N, D) float64, labels long (N,)
-    "Points, and labels if there are any, from a file; nothing in it is executed"
+    path: Any, labels: str | int | None = None, header: bool | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Points, and labels if there are any, from a file; nothing in it is executed
+
+    Arguments:
+        path: a table, arrays `x` and `c`, or a data frame
+        labels: tables: the column that holds labels
+        header: tables: does the first line hold names?
+    Returns: points (N, D) float64, labels long (N,)
+    """
     found = read_file(path, labels, header)
     return found.x, found.c
 
 # %% ../nbs/84d_points.ipynb #84a-file-data
 class FileData(TensorData):
     "Points from a file or a data frame as a data module"
-    def __init__(self,
-        path:Any,              # the file, see `read_points`, or a data frame
-        labels:str|int|None=None, # tables: the column that holds labels
-        batch_size:int=128,    # of training and validation
-        held_out:float=0.1,    # share of the rows for validation; as many for the test
-        seed:int=0,            # of the split and of the order of batches
-        header:bool|None=None, # tables: does the first line hold names?
-        words:Sequence[str]=(), # tables: columns of words, whatever they look like
-        leave:Sequence[str]=(), # tables: columns to do without
-        units:Units|None=None, # None: taken from the data; or those of a model
+    def __init__(
+        self, path: Any, labels: str | int | None = None, batch_size: int = 128,
+        held_out: float = 0.1, seed: int = 0, header: bool | None = None,
+        words: Sequence[str] = (), leave: Sequence[str] = (),
+        units: Units | None = None,
     ):
+        """
+        Arguments:
+            path: the file, see `read_points`, or a data frame
+            labels: tables: the column that holds labels
+            batch_size: of training and validation
+            held_out: share of the rows for validation; as many for the test
+            seed: of the split and of the order of batches
+            header: tables: does the first line hold names?
+            words: tables: columns of words, whatever they look like
+            leave: tables: columns to do without
+            units: None: taken from the data; or those of a model
+        """
         found = read_file(path, labels, header, words, leave, units)
         checked_rows(found.x, found.c)
         if units is None: units = measured_units(found.x, found.c, **found.known)

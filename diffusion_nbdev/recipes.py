@@ -23,10 +23,12 @@ _Maker = TypeVar('_Maker', bound=Callable)
 # class_path -> maker
 RECORDED: dict[str, Callable] = {}
 
-def plain(
-    x:Any, # an argument of a maker
-) -> Any:
-    "An argument as JSON would have it, a recorded thing as its recipe"
+def plain(x: Any) -> Any:
+    """An argument as JSON would have it, a recorded thing as its recipe
+
+    Arguments:
+        x: an argument of a maker
+    """
     if isinstance(x, (torch.Tensor, np.ndarray, np.generic)):
         return x.tolist()
     if hasattr(x, 'recipe'):
@@ -38,22 +40,29 @@ def plain(
     return x
 
 def recipe_of(
-    path:str,                    # where the maker is found
-    signature:inspect.Signature, # of the maker
-    args:tuple,                  # as it was called
-    kwargs:dict,                 # as it was called
-) -> dict[str, Any]: # class_path and init_args, defaults too
-    "A call of a maker, as plain data"
+    path: str, signature: inspect.Signature, args: tuple, kwargs: dict,
+) -> dict[str, Any]:
+    """A call of a maker, as plain data
+
+    Arguments:
+        path: where the maker is found
+        signature: of the maker
+        args: as it was called
+        kwargs: as it was called
+    Returns: class_path and init_args, defaults too
+    """
     call = signature.bind(*args, **kwargs)
     call.apply_defaults()
     arguments = {name: plain(value) for name, value in call.arguments.items()}
     return dict(class_path=path, init_args=arguments)
 
 # %% ../nbs/81_recipes.ipynb #recipes-recorded
-def recorded(
-    maker:_Maker, # a class, or a function whose result has room for a `recipe`
-) -> _Maker:
-    "Decorator: what `maker` makes remembers the call as `recipe`"
+def recorded(maker: _Maker) -> _Maker:
+    """Decorator: what `maker` makes remembers the call as `recipe`
+
+    Arguments:
+        maker: a class, or a function whose result has room for a `recipe`
+    """
     path = f'{maker.__module__}.{maker.__qualname__}'
     signature = inspect.signature(maker)
     if inspect.isclass(maker):
@@ -64,12 +73,15 @@ def recorded(
     return cast(_Maker, made)
 
 # %% ../nbs/81_recipes.ipynb #recipes-kinds
-def recorded_class(
-    maker:type,                  # its `__init__` is replaced
-    path:str,                    # where it is found
-    signature:inspect.Signature, # of its arguments
-) -> type: # the same class
-    "A class whose objects remember how they were made"
+def recorded_class(maker: type, path: str, signature: inspect.Signature) -> type:
+    """A class whose objects remember how they were made
+
+    Arguments:
+        maker: its `__init__` is replaced
+        path: where it is found
+        signature: of its arguments
+    Returns: the same class
+    """
     init = maker.__init__
 
     @functools.wraps(init)
@@ -83,11 +95,16 @@ def recorded_class(
     return maker
 
 def recorded_function(
-    maker:Callable,              # a function
-    path:str,                    # where it is found
-    signature:inspect.Signature, # of its arguments
-) -> Callable: # in its place
-    "A function whose results remember how they were made"
+    maker: Callable, path: str, signature: inspect.Signature,
+) -> Callable:
+    """A function whose results remember how they were made
+
+    Arguments:
+        maker: a function
+        path: where it is found
+        signature: of its arguments
+    Returns: in its place
+    """
     @functools.wraps(maker)
     def made(*args, **kwargs):
         out = maker(*args, **kwargs)
@@ -99,10 +116,13 @@ def recorded_function(
 # %% ../nbs/81_recipes.ipynb #60c3e590
 PACKAGE = 'diffusion_nbdev'
 
-def recorded_maker(
-    path:str, # its module and name
-) -> Callable|None: # None if there is none
-    "The recorded maker of that name, whose module records it when it is imported"
+def recorded_maker(path: str) -> Callable | None:
+    """The recorded maker of that name, whose module records it when it is imported
+
+    Arguments:
+        path: its module and name
+    Returns: None if there is none
+    """
     module = path.rpartition('.')[0]
     if module.split('.')[0] == PACKAGE and path not in RECORDED:
         try:
@@ -112,11 +132,13 @@ def recorded_maker(
     return RECORDED.get(path)
 
 # %% ../nbs/81_recipes.ipynb #recipes-find-maker
-def find_maker(
-    path:str,         # its module and name
-    trust:bool=False, # allow any name that can be imported?
-) -> Callable:
-    "The maker of that name, or a ValueError if it is none that may be used"
+def find_maker(path: str, trust: bool = False) -> Callable:
+    """The maker of that name, or a ValueError if it is none that may be used
+
+    Arguments:
+        path: its module and name
+        trust: allow any name that can be imported?
+    """
     maker = recorded_maker(path)
     if maker is not None:
         return maker
@@ -130,29 +152,37 @@ def find_maker(
     raise ValueError(f'class_path {path!r} {refused}')
 
 # %% ../nbs/81_recipes.ipynb #recipes-objective
-def objective_recipe(
-    objective:Callable, # an objective
-) -> dict|str: # class_path and init_args, or the path of a function
-    "How a config names an objective: checkpoints and weights files keep it"
+def objective_recipe(objective: Callable) -> dict | str:
+    """How a config names an objective: checkpoints and weights files keep it
+
+    Arguments:
+        objective: an objective
+    Returns: class_path and init_args, or the path of a function
+    """
     recipe = getattr(objective, 'recipe', None)
     if recipe is not None: return recipe
     maker = objective if hasattr(objective, '__qualname__') else type(objective)
     return f'{maker.__module__}.{maker.__qualname__}'
 
 # %% ../nbs/81_recipes.ipynb #recipes-is
-def is_recipe(
-    x:Any, # anything that JSON can hold
-) -> bool:
-    "Is this a dictionary of class_path and, unless there are none, init_args?"
+def is_recipe(x: Any) -> bool:
+    """Is this a dictionary of class_path and, unless there are none, init_args?
+
+    Arguments:
+        x: anything that JSON can hold
+    """
     return (isinstance(x, dict) and isinstance(x.get('class_path'), str)
             and isinstance(x.get('init_args', {}), dict))
 
 # %% ../nbs/81_recipes.ipynb #recipes-build
-def build(
-    recipe:dict[str, Any], # class_path and init_args, as `recorded` writes them
-    trust:bool=False,      # allow any class that can be imported?
-) -> Any: # the thing the recipe describes
-    "Make again what a recipe describes, from recorded makers and `torch.nn` only"
+def build(recipe: dict[str, Any], trust: bool = False) -> Any:
+    """Make again what a recipe describes, from recorded makers and `torch.nn` only
+
+    Arguments:
+        recipe: class_path and init_args, as `recorded` writes them
+        trust: allow any class that can be imported?
+    Returns: the thing the recipe describes
+    """
     if not is_recipe(recipe):
         what = 'must be a dict with class_path and init_args'
         raise ValueError(f'recipe {str(recipe)[:80]!r}: {what}')

@@ -22,10 +22,13 @@ from torch.utils.data import DataLoader
 from .files import whole_file
 
 # %% ../nbs/85_resume.ipynb #resume-place-of
-def place_of(
-    trainer:Any, # a Lightning Trainer, in the middle of a training
-) -> dict[str, int]: # epoch, and the batches of it that are done
-    "Where in the epoch a training is"
+def place_of(trainer: Any) -> dict[str, int]:
+    """Where in the epoch a training is
+
+    Arguments:
+        trainer: a Lightning Trainer, in the middle of a training
+    Returns: epoch, and the batches of it that are done
+    """
     loop = trainer.fit_loop.epoch_loop
     epochs = trainer.fit_loop.epoch_progress.current
     # at the end of an epoch it is processed first, and completed later
@@ -34,12 +37,14 @@ def place_of(
     return dict(epoch=epochs.completed, batches=loop.batch_progress.current.processed)
 
 # %% ../nbs/85_resume.ipynb #resume-counters
-def set_counts(
-    progress,  # one of Lightning's counters: ready, started, processed, completed
-    begun:int, # how many were begun
-    done:int,  # how many are done
-):
-    "Set one of Lightning's counters"
+def set_counts(progress, begun: int, done: int):
+    """Set one of Lightning's counters
+
+    Arguments:
+        progress: one of Lightning's counters: ready, started, processed, completed
+        begun: how many were begun
+        done: how many are done
+    """
     for name in vars(progress):
         setattr(progress, name, begun if name in ('ready', 'started') else done)
 
@@ -98,13 +103,15 @@ def skip_batches(loaders:Iterable[DataLoader], epoch:int, batches:int):
                       f'its data starts over at batch {batches} of epoch {epoch}')
 
 # %% ../nbs/85_resume.ipynb #resume-go-to
-def go_to(
-    trainer:Any,    # a Lightning Trainer that is about to start the first epoch
-    epoch:int,      # where to start
-    batches:int,    # of that epoch that are done
-    validated:bool, # is the validation that was due after them done too?
-):
-    "Set the counters of Lightning's loops and the sampler to a place"
+def go_to(trainer: Any, epoch: int, batches: int, validated: bool):
+    """Set the counters of Lightning's loops and the sampler to a place
+
+    Arguments:
+        trainer: a Lightning Trainer that is about to start the first epoch
+        epoch: where to start
+        batches: of that epoch that are done
+        validated: is the validation that was due after them done too?
+    """
     fit_loop, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     inside = batches > 0
     set_epochs(fit_loop, epoch, inside)
@@ -159,10 +166,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         with whole_file(path) as beside: beside.write_bytes(buffer.getbuffer())
 
-def read_checkpoint(
-    path:str|Path, # of a checkpoint
-) -> dict[str, Any]:
-    "A checkpoint, opened without running anything in it; OSError if it is damaged"
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint, opened without running anything in it; OSError if it is damaged
+
+    Arguments:
+        path: of a checkpoint
+    """
     if not Path(path).is_file(): raise OSError(f'cannot read {path}: no such file')
     try:
         # checksums first: torch does not compare them
@@ -174,19 +183,24 @@ def read_checkpoint(
         raise OSError(f'{path}: {what} ({type(e).__name__})') from None
 
 # %% ../nbs/85_resume.ipynb #resume-newest
-def checkpoints_below(
-    folder:str|Path, # of a run, or of several
-) -> list[Path]: # the newest first
-    "All checkpoints in or below a folder, without those that are being written"
+def checkpoints_below(folder: str | Path) -> list[Path]:
+    """All checkpoints in or below a folder, without those that are being written
+
+    Arguments:
+        folder: of a run, or of several
+    Returns: the newest first
+    """
     def age(path): return path.stat().st_mtime_ns, path.name == 'last.ckpt'
     found = [p for p in Path(folder).rglob('*.ckpt') if not p.name.startswith('.')]
     return sorted(found, key=age, reverse=True)
 
-def newest_checkpoint(
-    folder:str|Path, # of a run, or of several
-    say:Callable[[str], None]=print, # told of each that is passed over
-) -> Path:
-    "The newest readable checkpoint in or below a folder; OSError if there is none"
+def newest_checkpoint(folder: str | Path, say: Callable[[str], None] = print) -> Path:
+    """The newest readable checkpoint in or below a folder; OSError if there is none
+
+    Arguments:
+        folder: of a run, or of several
+        say: told of each that is passed over
+    """
     for path in checkpoints_below(folder):
         try: read_checkpoint(path)
         except OSError as e: say(f'{e}; trying the one before')

@@ -31,19 +31,23 @@ class Leg(NamedTuple):
     a:float  # x_s = a x_t + b x0_mean
     b:float
 
-def leg(
-    sched:Schedule, # T steps
-    t:float,        # where the step begins, above 0
-    s:float,        # where it ends, below t
-) -> Leg:
-    "One step, its length $h$ in $\\lambda$ and its coefficients"
+def leg(sched: Schedule, t: float, s: float) -> Leg:
+    """One step, its length $h$ in $\\lambda$ and its coefficients
+
+    Arguments:
+        sched: T steps
+        t: where the step begins, above 0
+        s: where it ends, below t
+    """
     return legs(sched, [t, s])[0]
 
-def legs(
-    sched:Schedule,    # T steps
-    times:list[float], # falling times, only the last of which may be 0
-) -> list[Leg]:
-    "The steps of a grid: lengths, and coefficients of $x_s = a\\,x_t + b\\,\\bar x_0$"
+def legs(sched: Schedule, times: list[float]) -> list[Leg]:
+    """The steps of a grid: lengths, and coefficients of $x_s = a\\,x_t + b\\,\\bar x_0$
+
+    Arguments:
+        sched: T steps
+        times: falling times, only the last of which may be 0
+    """
     at_t, at_s = (torch.tensor(u, dtype=torch.float64) for u in (times[:-1], times[1:]))
     h = (sched.log_snr(at_s) - sched.log_snr(at_t)) / 2
     a = sched.noise(at_s) / sched.noise(at_t)
@@ -52,27 +56,33 @@ def legs(
     return [Leg(*row) for row in rows]
 
 # %% ../nbs/12_samplers.ipynb #3faf72b5
-def line_ahead(
-    x0:Tensor,         # x0_hat at the start of the step, shape (B, *)
-    old:Tensor|None,   # x0_hat at the start of the step before, if there was one
-    h:float,           # length of the step in lambda; infinite into t = 0
-    before:float,      # length of the step before
-) -> Tensor: # shape (B, *)
-    "Mean over a step of the line through two estimates, continued halfway at most"
+def line_ahead(x0: Tensor, old: Tensor | None, h: float, before: float) -> Tensor:
+    """Mean over a step of the line through two estimates, continued halfway at most
+
+    Arguments:
+        x0: x0_hat at the start of the step, shape (B, *)
+        old: x0_hat at the start of the step before, if there was one
+        h: length of the step in lambda; infinite into t = 0
+        before: length of the step before
+    Returns: shape (B, *)
+    """
     if old is None or h == math.inf:
         return x0
     return x0 + min(h / (2 * before), 1) * (x0 - old)
 
 @sampler(order=2, times='balanced')
-def dpmpp_2m(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-) -> States: # x_T ... x_0
+def dpmpp_2m(f: Callable, sched: Schedule, x: Tensor, times: list[float]) -> States:
     """DPM-Solver++ with a look back at one step, algorithm 2 of Lu et al. 2022b
 
-    Second order, one call a step."""
+    Second order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+    Returns: x_T ... x_0
+    """
     x = yield x
     old, before = None, 0.
     for t, s, h, a, b in legs(sched, times):
@@ -82,49 +92,63 @@ def dpmpp_2m(
         x = yield x
 
 # %% ../nbs/12_samplers.ipynb #samplers-between
-def between(
-    sched:Schedule,  # T steps
-    t:float,         # where a step begins
-    s:float,         # where it ends
-    share:float=0.5, # how far along the step, in lambda
-) -> float: # a real time; 0 where the step ends at 0
-    "The time at which the logarithm of signal/noise has gone a share of its way"
+def between(sched: Schedule, t: float, s: float, share: float = 0.5) -> float:
+    """The time at which the logarithm of signal/noise has gone a share of its way
+
+    Arguments:
+        sched: T steps
+        t: where a step begins
+        s: where it ends
+        share: how far along the step, in lambda
+    Returns: a real time; 0 where the step ends at 0
+    """
     at = sched.log_snr(torch.tensor([t, s], dtype=torch.float64))
     return sched.t_at(at[0] + share * (at[1] - at[0])).item()
 
 # %% ../nbs/12_samplers.ipynb #samplers-centre
-def centre(
-    h:float, # length of a step in lambda, finite
-) -> float:
-    "Share of a step at which the weight on it has its centre"
+def centre(h: float) -> float:
+    """Share of a step at which the weight on it has its centre
+
+    Arguments:
+        h: length of a step in lambda, finite
+    """
     return 1 / -math.expm1(-h) - 1 / h
 
-def halfway(
-    h:float, # not looked at
-) -> float:
-    "Half of a step"
+def halfway(h: float) -> float:
+    """Half of a step
+
+    Arguments:
+        h: not looked at
+    """
     return 0.5
 
 AHEAD = dict(mean=centre, half=halfway) # name -> share of a step at which 2S looks
 
 # %% ../nbs/12_samplers.ipynb #96837c4c
-def check_ahead(
-    ahead:str, # a key of AHEAD
-) -> Callable:
-    "ValueError for another name"
+def check_ahead(ahead: str) -> Callable:
+    """ValueError for another name
+
+    Arguments:
+        ahead: a key of AHEAD
+    """
     return choose(ahead, AHEAD, 'ahead')
 
 @sampler(order=2, calls=2, times='balanced', ahead=check_ahead)
 def dpmpp_2s(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    ahead:str='mean',  # where it looks: the weight's centre; or half, as published
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], ahead: str = 'mean',
+) -> States:
     """DPM-Solver++ with a look ahead into each step, algorithm 1 of Lu et al. 2022b
 
-    Second order, two calls a step, one into t = 0."""
+    Second order, two calls a step, one into t = 0.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        ahead: where it looks: the weight's centre; or half, as published
+    Returns: x_T ... x_0
+    """
     x = yield x
     for t, s, h, a, b in legs(sched, times):
         x0 = f(x, t)
@@ -135,10 +159,13 @@ def dpmpp_2s(
         x = yield a * x + b * x0
 
 # %% ../nbs/12_samplers.ipynb #aa63b6fe
-def levels(
-    sched:Schedule,    # T steps
-    times:list[float], # times
-) -> list[tuple[float, float]]: # plain numbers
-    "signal and noise at each time"
+def levels(sched: Schedule, times: list[float]) -> list[tuple[float, float]]:
+    """signal and noise at each time
+
+    Arguments:
+        sched: T steps
+        times: times
+    Returns: plain numbers
+    """
     t = torch.tensor(times, dtype=torch.float64)
     return list(zip(sched.signal(t).tolist(), sched.noise(t).tolist()))

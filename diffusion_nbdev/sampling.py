@@ -35,21 +35,28 @@ class Clock(Protocol):
 # name -> grid(sched, n, start=None, end=0)
 GRIDS:dict[str, Callable[..., list[float]]] = {}
 
-def grid(
-    make:Make, # make(sched, n, start=None, end=0) -> n + 1 falling times
-) -> Make:
-    "Decorator: enters a time grid into GRIDS, under its name without `_times`"
+def grid(make: Make) -> Make:
+    """Decorator: enters a time grid into GRIDS, under its name without `_times`
+
+    Arguments:
+        make: make(sched, n, start=None, end=0) -> n + 1 falling times
+    """
     GRIDS[make.__name__.removesuffix('_times')] = make
     return make
 
 @grid
 def trailing_times(
-    sched:Clock,            # T steps
-    n:int,                  # number of steps, at most as many as whole times
-    start:float|None=None,  # first time; None for T
-    end:float=0,            # last time
-) -> list[float]: # n + 1 falling times
-    "Even steps down to the end, rounded: T, T - T/n, ..., T/n, 0"
+    sched: Clock, n: int, start: float | None = None, end: float = 0,
+) -> list[float]:
+    """Even steps down to the end, rounded: T, T - T/n, ..., T/n, 0
+
+    Arguments:
+        sched: T steps
+        n: number of steps, at most as many as whole times
+        start: first time; None for T
+        end: last time
+    Returns: n + 1 falling times
+    """
     start = sched.T if start is None else start
     inner = [end + round((start - end) * (n - k) / n) for k in range(1, n)]
     return [start, *inner, end]
@@ -57,19 +64,27 @@ def trailing_times(
 # %% ../nbs/83_sampling.ipynb #8f95e52d
 Times = Callable|str|list|tuple|Tensor|None  # a grid, its name, times, or even steps
 
-def by_grid(
-    times:Times, # what the caller of a sampler gave
-) -> bool:
-    "Are the times to be made by a grid? None stands for one as well"
+def by_grid(times: Times) -> bool:
+    """Are the times to be made by a grid? None stands for one as well
+
+    Arguments:
+        times: what the caller of a sampler gave
+    """
     return times is None or isinstance(times, str) or callable(times)
 
 def grid_times(
-    sched:Clock,                # T steps
-    n:int|None,                 # number of steps; None for one a whole time
-    times:Callable|str|None,    # a grid, its name, or None for even steps
-    start:float|None=None,      # first time, 1..T; None for T
-) -> list[float]: # n + 1 falling times
-    "The times that a grid makes, or a ValueError where it cannot"
+    sched: Clock, n: int | None, times: Callable | str | None,
+    start: float | None = None,
+) -> list[float]:
+    """The times that a grid makes, or a ValueError where it cannot
+
+    Arguments:
+        sched: T steps
+        n: number of steps; None for one a whole time
+        times: a grid, its name, or None for even steps
+        start: first time, 1..T; None for T
+    Returns: n + 1 falling times
+    """
     first = sched.T if start is None else in_range('start', start, 1, sched.T)
     most = math.floor(first)
     n = int(in_range('steps n', most if n is None else n, 1, most, whole=True))
@@ -78,12 +93,17 @@ def grid_times(
 
 # %% ../nbs/83_sampling.ipynb #checked-times
 def checked_times(
-    sched:Clock,            # T steps
-    n:int|None=None,        # number of steps; None for one a time
-    times:Times=None,       # a grid, its name, the times, or None for even steps
-    start:float|None=None,  # first time; None for T, or for where `times` begin
-) -> list[float]: # n + 1 falling times
-    "The times a sampler visits, or a ValueError that says what is wrong with them"
+    sched: Clock, n: int | None = None, times: Times = None, start: float | None = None,
+) -> list[float]:
+    """The times a sampler visits, or a ValueError that says what is wrong with them
+
+    Arguments:
+        sched: T steps
+        n: number of steps; None for one a time
+        times: a grid, its name, the times, or None for even steps
+        start: first time; None for T, or for where `times` begin
+    Returns: n + 1 falling times
+    """
     if times is None or isinstance(times, str) or callable(times):
         times = grid_times(sched, n, times, start)
     times = times.tolist() if isinstance(times, Tensor) else list(times)
@@ -103,11 +123,16 @@ def checked_times(
 
 # %% ../nbs/83_sampling.ipynb #rising-times
 def rising_times(
-    sched:Clock,        # T steps
-    n:int|None=None,    # number of steps of the grid; not looked at if times are given
-    times:Times=None,   # a grid, its name, or falling times, as for a sampler
-) -> list[float]: # rising times, all above 0
-    "The times of a way up: those of a sampler in reverse, without time 0"
+    sched: Clock, n: int | None = None, times: Times = None,
+) -> list[float]:
+    """The times of a way up: those of a sampler in reverse, without time 0
+
+    Arguments:
+        sched: T steps
+        n: number of steps of the grid; not looked at if times are given
+        times: a grid, its name, or falling times, as for a sampler
+    Returns: rising times, all above 0
+    """
     down = checked_times(sched, n if by_grid(times) else None, times)
     return [t for t in reversed(down) if t > 0]
 
@@ -122,14 +147,19 @@ class Run:
     # steps between two looks at a device, where to look is to wait
     every = 10
 
-    def __init__(self,
-        start:Callable[[Callable], States], # start(f) -> generator of the states
-        f:Callable,                         # denoiser f(xt, t) -> x0_hat
-        times:list[float],                  # times of the states
-        grad:bool=False,                    # leave gradients as torch has them?
-        hook:Callable|None=None,            # hook(x, t) -> x for states after the first
+    def __init__(
+        self, start: Callable[[Callable], States], f: Callable, times: list[float],
+        grad: bool = False, hook: Callable | None = None,
     ):
-        "ValueError for a hook where the generator does not take states back"
+        """ValueError for a hook where the generator does not take states back
+
+        Arguments:
+            start: start(f) -> generator of the states
+            f: denoiser f(xt, t) -> x0_hat
+            times: times of the states
+            grad: leave gradients as torch has them?
+            hook: hook(x, t) -> x for states after the first
+        """
         self.times, self.step, self.calls = times, -1, 0
         self._f, self._grad, self._states = f, grad, start(self._watched)
         self._hook = checked_hook(hook, self._states)
@@ -167,10 +197,13 @@ class Run:
         return self._x
 
 # %% ../nbs/83_sampling.ipynb #run-last
-def last(
-    states:Iterable[Tensor], # what a sampler returned
-) -> Tensor: # x_0
-    "The final state; no more than one is held on the way"
+def last(states: Iterable[Tensor]) -> Tensor:
+    """The final state; no more than one is held on the way
+
+    Arguments:
+        states: what a sampler returned
+    Returns: x_0
+    """
     states = iter(states)
     x = next(states)
     for x in states:
@@ -188,30 +221,38 @@ class Sampler(Protocol):
     adaptive:bool       # does it choose its own steps?
     options:list[str]   # names of its own options
 
-    def __call__(self,
-        f:Callable,               # denoiser f(xt, t) -> x0_hat
-        sched:Any,                # T steps
-        x:Tensor,                 # states at the first time, shape (B, *); noise at T
-        n:int|None=20,            # number of steps; a default of None: all whole times
-        times:Times='trailing',   # a grid, its name, falling times; None for even steps
-        noise:Noise|int|torch.Generator|None=None, # noise(x, k), a seed, a generator
-        *,
-        start:float|None=None,    # the time of x, where the grid begins; None for T
-        grad:bool=False,          # leave gradients as torch has them? Else they are off
-        hook:Callable|None=None,  # hook(x, t) -> x, what to go on with after each step
-        **options:Any,            # the sampler's own
+    def __call__(
+        self, f: Callable, sched: Any, x: Tensor, n: int | None = 20,
+        times: Times = 'trailing', noise: Noise | int | torch.Generator | None = None,
+        *, start: float | None = None, grad: bool = False, hook: Callable | None = None,
+        **options: Any,
     ) -> Run:
+        """
+        Arguments:
+            f: denoiser f(xt, t) -> x0_hat
+            sched: T steps
+            x: states at the first time, shape (B, *); noise at T
+            n: number of steps; a default of None: all whole times
+            times: a grid, its name, falling times; None for even steps
+            noise: noise(x, k), a seed, a generator
+            start: the time of x, where the grid begins; None for T
+            grad: leave gradients as torch has them? Else they are off
+            hook: hook(x, t) -> x, what to go on with after each step
+            options: the sampler's own
+        """
         ...
 
 SAMPLERS:dict[str, Sampler] = {}  # name -> sampler
 
 # %% ../nbs/83_sampling.ipynb #sampler-signature
-def public_signature(
-    make:Callable,  # the generator function
-    n:int|None,     # its number of steps by default
-    times:str,      # its grid by default
-) -> inspect.Signature:
-    "What a sampler is called with: what all have, and its own options in between"
+def public_signature(make: Callable, n: int | None, times: str) -> inspect.Signature:
+    """What a sampler is called with: what all have, and its own options in between
+
+    Arguments:
+        make: the generator function
+        n: its number of steps by default
+        times: its grid by default
+    """
     own = inspect.signature(make).parameters
     common = inspect.signature(Sampler.__call__).parameters
     args = [own[name] for name in ('f', 'sched', 'x')]
@@ -221,10 +262,13 @@ def public_signature(
     return inspect.Signature(args, return_annotation=Run)
 
 # %% ../nbs/83_sampling.ipynb #sampler-doc
-def meanings(
-    make:Callable, # a function with one argument a line
-) -> dict[str, str]: # argument -> its meaning; empty where there is no source
-    "What arguments mean: their lines in the docstring, or the comments beside them"
+def meanings(make: Callable) -> dict[str, str]:
+    """What arguments mean: their lines in the docstring, or the comments beside them
+
+    Arguments:
+        make: a function with one argument a line
+    Returns: argument -> its meaning; empty where there is no source
+    """
     doc = inspect.getdoc(make) or ''
     told = re.search(r'(?:^|\n)Arguments:\n((?: {4}.*\n?)+)', doc)
     if told:
@@ -236,11 +280,13 @@ def meanings(
         return {}
     return dict(re.findall(r'^\s*(\w+)\b[^#\n]*#\s*(.+)$', source, flags=re.M))
 
-def public_doc(
-    make:Callable,          # the generator function
-    sig:inspect.Signature,  # the public one
-) -> str:
-    "A sampler's text, with the meaning of all its arguments"
+def public_doc(make: Callable, sig: inspect.Signature) -> str:
+    """A sampler's text, with the meaning of all its arguments
+
+    Arguments:
+        make: the generator function
+        sig: the public one
+    """
     common = inspect.signature(Sampler.__call__).parameters
     own = re.split(r'\n(?:Arguments|Returns):', inspect.cleandoc(make.__doc__ or ''))[0]
     all_have, own_ones = meanings(Sampler.__call__), meanings(make)
@@ -252,12 +298,14 @@ def public_doc(
     return '\n'.join([own.rstrip(), '', 'Arguments:', *lines, '', *ends])
 
 # %% ../nbs/83_sampling.ipynb #sampler-call
-def check_inputs(
-    f:Any,      # should be a denoiser
-    sched:Any,  # should be a schedule
-    x:Any,      # should be a batch of states
-):
-    "ValueError for something else"
+def check_inputs(f: Any, sched: Any, x: Any):
+    """ValueError for something else
+
+    Arguments:
+        f: should be a denoiser
+        sched: should be a schedule
+        x: should be a batch of states
+    """
     if not callable(f):
         raise ValueError(f'f is a {type(f).__name__}: must be a denoiser f(xt, t)')
     if not hasattr(sched, 'log_snr'):
@@ -267,12 +315,14 @@ def check_inputs(
         raise ValueError('x must be a batch of floating-point states, shape (B, *)')
 
 # %% ../nbs/83_sampling.ipynb #sampler-arguments
-def call_arguments(
-    sig:inspect.Signature,  # the sampler's
-    args:tuple,             # what it was called with
-    kwargs:dict,
-) -> dict[str, Any]: # name -> value, times a list, noise a function
-    "A call's arguments with defaults, checked as far as all samplers have them"
+def call_arguments(sig: inspect.Signature, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """A call's arguments with defaults, checked as far as all samplers have them
+
+    Arguments:
+        sig: the sampler's
+        args: what it was called with
+    Returns: name -> value, times a list, noise a function
+    """
     given = sig.bind(*args, **kwargs)
     n = given.arguments.get('n')
     given.apply_defaults()
@@ -287,31 +337,39 @@ def call_arguments(
         a['x'] = a['x'].float()
     return a
 
-def started(
-    make:Callable,  # the generator function
-    a:dict,         # arguments of the call
-) -> Run:
-    "The run of a sampler whose arguments are known"
+def started(make: Callable, a: dict) -> Run:
+    """The run of a sampler whose arguments are known
+
+    Arguments:
+        make: the generator function
+        a: arguments of the call
+    """
     takes = inspect.signature(make).parameters
     own = {name: a[name] for name in takes if name != 'f'}
     return Run(lambda f: make(f=f, **own), a['f'], a['times'], a['grad'], a['hook'])
 
 # %% ../nbs/83_sampling.ipynb #6870eab3
 def sampler(
-    order:int=1,            # order of accuracy of a step
-    calls:int=1,            # calls of the denoiser per step
-    stochastic:bool=False,  # does it draw noise?
-    least:int|None=None,    # fewest steps it can do; None for as many as its order
-    adaptive:bool=False,    # does it choose its own steps, and leave torch for that?
-    n:int|None=20,          # steps by default; None for all whole times
-    times:str='trailing',   # grid by default
-    **checks:Callable,      # option name -> function that raises on a bad value
+    order: int = 1, calls: int = 1, stochastic: bool = False, least: int | None = None,
+    adaptive: bool = False, n: int | None = 20, times: str = 'trailing',
+    **checks: Callable,
 ) -> Callable[[Callable[..., Iterator[Tensor]]], Sampler]:
     """Decorator: makes a generator function a sampler, and enters it into SAMPLERS
 
     The function says what is its own: make(f, sched, x, times) with a list of times,
     then `noise` if it draws any, then its options. `Sampler` has the arguments that
-    are given to it in addition."""
+    are given to it in addition.
+
+    Arguments:
+        order: order of accuracy of a step
+        calls: calls of the denoiser per step
+        stochastic: does it draw noise?
+        least: fewest steps it can do; None for as many as its order
+        adaptive: does it choose its own steps, and leave torch for that?
+        n: steps by default; None for all whole times
+        times: grid by default
+        checks: option name -> function that raises on a bad value
+    """
     need = order if least is None else least
 
     def decorate(make:Callable[..., Iterator[Tensor]]) -> Sampler:

@@ -22,10 +22,13 @@ from .tables import (
     need_same_shape, need_vp, time_tensor)
 
 # %% ../nbs/01_schedules.ipynb #schedules-vp
-def vp(
-    log_snr:Tensor, # of any shape
-) -> tuple[Tensor, Tensor]: # signal and noise
-    "Signal and noise whose squares sum to 1: the variance-preserving path"
+def vp(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """Signal and noise whose squares sum to 1: the variance-preserving path
+
+    Arguments:
+        log_snr: of any shape
+    Returns: signal and noise
+    """
     return log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
 
 # %% ../nbs/01_schedules.ipynb #7ab85883
@@ -35,10 +38,12 @@ PATHS = dict(vp=vp)
 @recorded
 class Schedule(nn.Module):
     "A noise schedule: log-SNR at times 0..T, and the coefficients that follow from it"
-    def __init__(self,
-        log_snr:Tensor|list[float], # log(signal^2 / noise^2), (T+1,): inf, then falling
-        path:str='vp',              # a key of PATHS: the scale of signal and noise
-    ):
+    def __init__(self, log_snr: Tensor | list[float], path: str = 'vp'):
+        """
+        Arguments:
+            log_snr: log(signal^2 / noise^2), (T+1,): inf, then falling
+            path: a key of PATHS: the scale of signal and noise
+        """
         super().__init__()
         choose(path, PATHS, 'path')
         # plain attributes: module.to() and module.half() leave them alone
@@ -102,12 +107,13 @@ class Schedule(nn.Module):
 
 # %% ../nbs/01_schedules.ipynb #8d5f48f3
 @recorded
-def schedule_from_betas(
-    betas:Tensor|list[float], # variances beta_1 ... beta_T, strictly between 0 and 1
-) -> Schedule:
+def schedule_from_betas(betas: Tensor | list[float]) -> Schedule:
     """The schedule whose step from t-1 to t adds variance beta_t
 
     Ho et al. 2020, eqs. (2) and (4).
+
+    Arguments:
+        betas: variances beta_1 ... beta_T, strictly between 0 and 1
     """
     log_alpha_bar = torch.log1p(-checked_betas(betas)).cumsum(0)
     log_snr = log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
@@ -117,22 +123,30 @@ def schedule_from_betas(
 # %% ../nbs/01_schedules.ipynb #337a8aea
 @recorded
 def linear_schedule(
-    T:int=1000,         # number of steps
-    beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
-    beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
+    T: int = 1000, beta_1: float = 0.0001, beta_T: float = 0.02,
 ) -> Schedule:
-    "Betas in a straight line, Ho et al. 2020, section 4"
+    """Betas in a straight line, Ho et al. 2020, section 4
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule; scaled by 1000/T
+        beta_T: last beta of a 1000-step schedule; scaled by 1000/T
+    """
     check_ends(T, beta_1, beta_T)
     first, last = beta_1 * 1000 / T, beta_T * 1000 / T
     return schedule_from_betas(torch.linspace(first, last, T, dtype=torch.float64))
 
 @recorded
 def quadratic_schedule(
-    T:int=1000,         # number of steps
-    beta_1:float=1e-4,  # first beta of a 1000-step schedule; scaled by 1000/T
-    beta_T:float=0.02,  # last beta of a 1000-step schedule; scaled by 1000/T
+    T: int = 1000, beta_1: float = 0.0001, beta_T: float = 0.02,
 ) -> Schedule:
-    "Square roots of the betas in a straight line"
+    """Square roots of the betas in a straight line
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule; scaled by 1000/T
+        beta_T: last beta of a 1000-step schedule; scaled by 1000/T
+    """
     check_ends(T, beta_1, beta_T)
     first, last = (beta_1 * 1000 / T) ** 0.5, (beta_T * 1000 / T) ** 0.5
     roots = torch.linspace(first, last, T, dtype=torch.float64)
@@ -140,11 +154,15 @@ def quadratic_schedule(
 
 # %% ../nbs/01_schedules.ipynb #41893738
 def schedule_from_curve(
-    curve:Callable[[Tensor], Tensor], # alpha_bar at u = t/T in [0, 1], but for a factor
-    T:int,                            # number of steps
-    beta_max:float,                   # betas are cut here
+    curve: Callable[[Tensor], Tensor], T: int, beta_max: float,
 ) -> Schedule:
-    "The schedule of a falling curve, divided by its value at 0"
+    """The schedule of a falling curve, divided by its value at 0
+
+    Arguments:
+        curve: alpha_bar at u = t/T in [0, 1], but for a factor
+        T: number of steps
+        beta_max: betas are cut here
+    """
     in_range('T', T, 1, whole=True)
     in_range('beta_max', beta_max, 0, 1, inside=True)
     alpha_bar = curve(torch.linspace(0, 1, T + 1, dtype=torch.float64))
@@ -153,11 +171,15 @@ def schedule_from_curve(
 
 @recorded
 def cosine_schedule(
-    T:int=1000,           # number of steps
-    offset:float=0.008,   # keeps the first steps from being too small
-    beta_max:float=0.999, # betas are cut here
+    T: int = 1000, offset: float = 0.008, beta_max: float = 0.999,
 ) -> Schedule:
-    "alpha_bar as a squared cosine, eq. (17) of Nichol and Dhariwal 2021"
+    """alpha_bar as a squared cosine, eq. (17) of Nichol and Dhariwal 2021
+
+    Arguments:
+        T: number of steps
+        offset: keeps the first steps from being too small
+        beta_max: betas are cut here
+    """
     in_range('offset', offset, 0, 10)
     def curve(u):
         return torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
@@ -166,15 +188,19 @@ def cosine_schedule(
 # %% ../nbs/01_schedules.ipynb #schedules-sigmoid
 @recorded
 def sigmoid_schedule(
-    T:int=1000,           # number of steps
-    start:float=-3.,      # where on the logistic curve the data end begins
-    end:float=3.,         # where the noise end stops
-    tau:float=1.,         # temperature: larger is flatter
-    beta_max:float=0.999, # betas are cut here
+    T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0,
+    beta_max: float = 0.999,
 ) -> Schedule:
     """alpha_bar as a logistic curve, stretched to run from 1 to 0
 
     Jabri et al. 2022; in this form algorithm 1 of Chen 2023.
+
+    Arguments:
+        T: number of steps
+        start: where on the logistic curve the data end begins
+        end: where the noise end stops
+        tau: temperature: larger is flatter
+        beta_max: betas are cut here
     """
     in_range('tau', tau, 0, 1e6, inside=True)
     check_rising(start, end)
@@ -188,11 +214,15 @@ def sigmoid_schedule(
 # %% ../nbs/01_schedules.ipynb #19801ef9
 @recorded
 def sigmoid_signal_schedule(
-    T:int=1000,      # number of steps
-    start:float=-5., # where on the logistic curve the data end begins
-    end:float=5.,    # where the noise end stops
+    T: int = 1000, start: float = -5.0, end: float = 5.0,
 ) -> Schedule:
-    "sqrt(alpha_bar) as a plain logistic curve, divided by its value at time 0"
+    """sqrt(alpha_bar) as a plain logistic curve, divided by its value at time 0
+
+    Arguments:
+        T: number of steps
+        start: where on the logistic curve the data end begins
+        end: where the noise end stops
+    """
     check_rising(start, end)
     def curve(u):
         return torch.sigmoid(-(start + (end - start) * u)) ** 2
@@ -208,11 +238,14 @@ SCHEDULES = dict(
 )
 
 # %% ../nbs/01_schedules.ipynb #81ef1967
-def like(
-    a:Tensor, # coefficients, shape (), (1,) or (B,), float64
-    x:Tensor, # states, shape (B, *)
-) -> Tensor: # a in x's dtype, broadcastable over (B, *): one number, or on x's device
-    "One coefficient per sample, shaped and cast to multiply `x`"
+def like(a: Tensor, x: Tensor) -> Tensor:
+    """One coefficient per sample, shaped and cast to multiply `x`
+
+    Arguments:
+        a: coefficients, shape (), (1,) or (B,), float64
+        x: states, shape (B, *)
+    Returns: a in x's dtype, broadcastable over (B, *): one number, or on x's device
+    """
     need_one_each(a, len(x))
     a = a.to(x.dtype)
     if a.numel() == 1:
@@ -222,12 +255,17 @@ def like(
     return a.to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 def diffuse(
-    sched:Schedule,       # T steps
-    x0:Tensor,            # clean data, shape (B, *)
-    t:float|Tensor,       # time(s) in 0..T, shape (), (1,) or (B,)
-    eps:Tensor|None=None, # standard normal noise, shape (B, *); drawn if not given
-) -> Tensor: # x_t, shape (B, *)
-    "A draw from $q(x_t | x_0)$, eq. (4) of Ho et al. 2020"
+    sched: Schedule, x0: Tensor, t: float | Tensor, eps: Tensor | None = None,
+) -> Tensor:
+    """A draw from $q(x_t | x_0)$, eq. (4) of Ho et al. 2020
+
+    Arguments:
+        sched: T steps
+        x0: clean data, shape (B, *)
+        t: time(s) in 0..T, shape (), (1,) or (B,)
+        eps: standard normal noise, shape (B, *); drawn if not given
+    Returns: x_t, shape (B, *)
+    """
     eps = torch.randn_like(x0) if eps is None else eps
     need_same_shape(eps, x0)
     signal, noise = sched.coefficients(t)
@@ -244,25 +282,35 @@ PREDS = dict(
 )
 
 def target(
-    sched:Schedule,   # T steps
-    x0:Tensor,        # clean data, shape (B, *)
-    eps:Tensor,       # the noise in x_t, shape (B, *)
-    t:float|Tensor,   # time(s) in 0..T, shape (), (1,) or (B,)
-    pred:str='v',     # what is predicted: a key of PREDS
-) -> Tensor: # what a perfect net would answer, shape (B, *)
-    "$k_x\\, x_0 + k_\\epsilon\\, \\epsilon$ for any parameterisation"
+    sched: Schedule, x0: Tensor, eps: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
+    """$k_x\\, x_0 + k_\\epsilon\\, \\epsilon$ for any parameterisation
+
+    Arguments:
+        sched: T steps
+        x0: clean data, shape (B, *)
+        eps: the noise in x_t, shape (B, *)
+        t: time(s) in 0..T, shape (), (1,) or (B,)
+        pred: what is predicted: a key of PREDS
+    Returns: what a perfect net would answer, shape (B, *)
+    """
     kx, keps = choose(pred, PREDS, 'prediction')(*sched.coefficients(t))
     return like(kx, x0) * x0 + like(keps, x0) * eps
 
 # %% ../nbs/01_schedules.ipynb #cedaa626
 def x0_from(
-    sched:Schedule,   # T steps
-    xt:Tensor,        # state at time t, shape (B, *)
-    out:Tensor,       # the net's answer, shape (B, *)
-    t:float|Tensor,   # time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
-    pred:str='v',     # what the net predicts: a key of PREDS
-) -> Tensor: # x0_hat, shape (B, *)
-    "The clean data that a net's answer implies"
+    sched: Schedule, xt: Tensor, out: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
+    """The clean data that a net's answer implies
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        out: the net's answer, shape (B, *)
+        t: time(s) in 0..T, (), (1,) or (B,); at t = 0 the answer is x_t
+        pred: what the net predicts: a key of PREDS
+    Returns: x0_hat, shape (B, *)
+    """
     signal, noise = sched.coefficients(t)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
     det = signal * keps - noise * kx
@@ -271,13 +319,18 @@ def x0_from(
     return like(of_xt, xt) * xt + like(of_out, xt) * out
 
 def eps_from(
-    sched:Schedule,   # T steps
-    xt:Tensor,        # state at time t, shape (B, *)
-    out:Tensor,       # the net's answer, shape (B, *)
-    t:float|Tensor,   # time(s) above 0, up to T: at t = 0 there is no noise to tell
-    pred:str='v',     # what the net predicts: a key of PREDS
-) -> Tensor: # eps_hat, shape (B, *)
-    "The noise that a net's answer implies"
+    sched: Schedule, xt: Tensor, out: Tensor, t: float | Tensor, pred: str = 'v',
+) -> Tensor:
+    """The noise that a net's answer implies
+
+    Arguments:
+        sched: T steps
+        xt: state at time t, shape (B, *)
+        out: the net's answer, shape (B, *)
+        t: time(s) above 0, up to T: at t = 0 there is no noise to tell
+        pred: what the net predicts: a key of PREDS
+    Returns: eps_hat, shape (B, *)
+    """
     signal, noise = sched.coefficients(t)
     need_noise(noise)
     kx, keps = choose(pred, PREDS, 'prediction')(signal, noise)
@@ -285,25 +338,33 @@ def eps_from(
     return like(-kx / det, xt) * xt + like(signal / det, xt) * out
 
 # %% ../nbs/01_schedules.ipynb #schedules-rescaled
-def ve(
-    log_snr:Tensor, # of any shape
-) -> tuple[Tensor, Tensor]: # signal and noise
-    "Data as they are, and ever more noise: the variance-exploding path"
+def ve(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """Data as they are, and ever more noise: the variance-exploding path
+
+    Arguments:
+        log_snr: of any shape
+    Returns: signal and noise
+    """
     return torch.ones_like(log_snr), (-log_snr / 2).exp()
 
-def flow(
-    log_snr:Tensor, # of any shape
-) -> tuple[Tensor, Tensor]: # signal and noise
-    "Signal and noise that sum to 1: the straight line from data to noise"
+def flow(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """Signal and noise that sum to 1: the straight line from data to noise
+
+    Arguments:
+        log_snr: of any shape
+    Returns: signal and noise
+    """
     # ratio / (1 + ratio) is the sigmoid of log ratio
     return (log_snr / 2).sigmoid(), (-log_snr / 2).sigmoid()
 
 PATHS.update(ve=ve, flow=flow)
 
 @recorded
-def rescaled(
-    sched:Schedule, # T steps, on any path
-    path:str,       # a key of PATHS
-) -> Schedule:
-    "The same log-SNR on another path: states differ by a factor at each time"
+def rescaled(sched: Schedule, path: str) -> Schedule:
+    """The same log-SNR on another path: states differ by a factor at each time
+
+    Arguments:
+        sched: T steps, on any path
+        path: a key of PATHS
+    """
     return Schedule(sched.table, path)

@@ -21,17 +21,22 @@ from .checks import choose, in_range
 from .classes import checked_labels
 
 # %% ../nbs/80g_sets.ipynb #ab3d1c32
-def not_finite(
-    x:Tensor, # points or images, shape (n, *)
-) -> int:
-    "How many of n points have a NaN or an infinity among their numbers"
+def not_finite(x: Tensor) -> int:
+    """How many of n points have a NaN or an infinity among their numbers
+
+    Arguments:
+        x: points or images, shape (n, *)
+    """
     return len(x) - int(x.isfinite().flatten(1).all(1).sum())
 
-def point_set(
-    x:Tensor, # points, shape (n, *)
-    name:str, # what a message calls them
-) -> Tensor: # the same as float64 on the CPU
-    "One set made ready to be compared, or a ValueError that says what is wrong with it"
+def point_set(x: Tensor, name: str) -> Tensor:
+    """One set made ready to be compared, or a ValueError that says what is wrong with it
+
+    Arguments:
+        x: points, shape (n, *)
+        name: what a message calls them
+    Returns: the same as float64 on the CPU
+    """
     x = torch.as_tensor(x).detach()
     if x.ndim < 2 or x.numel() == 0:
         rule = 'must be (n, D), at least one point in at least one dimension'
@@ -45,12 +50,15 @@ def point_set(
     return x.cpu().double()
 
 # %% ../nbs/80g_sets.ipynb #06-point-sets
-def point_sets(
-    x:Tensor,    # first set, shape (n, *)
-    y:Tensor,    # second set, shape (m, *): the same axes behind the first
-    least:int=1, # points that each must have
-) -> tuple[Tensor, Tensor]: # both as float64 rows on the CPU, shapes (n, D) and (m, D)
-    "Two sets made ready to be compared, or a ValueError that says what is wrong"
+def point_sets(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Two sets made ready to be compared, or a ValueError that says what is wrong
+
+    Arguments:
+        x: first set, shape (n, *)
+        y: second set, shape (m, *): the same axes behind the first
+        least: points that each must have
+    Returns: both as float64 rows on the CPU, shapes (n, D) and (m, D)
+    """
     x, y = point_set(x, 'x'), point_set(y, 'y')
     if x.shape[1:] != y.shape[1:]:
         shapes = f'x has shape {tuple(x.shape)} and y {tuple(y.shape)}'
@@ -60,46 +68,56 @@ def point_sets(
     return x.flatten(1), y.flatten(1)
 
 # %% ../nbs/80g_sets.ipynb #80g-apart-code
-def shared_rows(
-    x:Tensor, # float64 rows, shape (n, D)
-    y:Tensor, # float64 rows, shape (m, D)
-) -> int:
-    "How many rows of x stand in y; -0 is 0"
+def shared_rows(x: Tensor, y: Tensor) -> int:
+    """How many rows of x stand in y; -0 is 0
+
+    Arguments:
+        x: float64 rows, shape (n, D)
+        y: float64 rows, shape (m, D)
+    """
     known = {row.tobytes() for row in (y + 0.).numpy()}
     return sum(row.tobytes() in known for row in (x + 0.).numpy())
 
-def check_apart(
-    x:Tensor, # float64 rows, shape (n, D)
-    y:Tensor, # float64 rows, shape (m, D)
-):
-    "ValueError if sets overlap, unless rows are repeated anyway, as those of codes are"
+def check_apart(x: Tensor, y: Tensor):
+    """ValueError if sets overlap, unless rows are repeated anyway, as those of codes are
+
+    Arguments:
+        x: float64 rows, shape (n, D)
+        y: float64 rows, shape (m, D)
+    """
     both = shared_rows(x, y)
     if both and len(torch.unique(y, dim=0)) == len(y):
         what = f'{both} of {len(x)} rows of x stand in y too'
         raise ValueError(f'{what}: the sets must not overlap')
 
 # %% ../nbs/80g_sets.ipynb #80f-block
-def block_rows(
-    y:Tensor, # points, shape (m, D)
-) -> int:
-    "How many points are compared with all of y at a time: blocks of 8 MB"
+def block_rows(y: Tensor) -> int:
+    """How many points are compared with all of y at a time: blocks of 8 MB
+
+    Arguments:
+        y: points, shape (m, D)
+    """
     return max(1, 1_000_000 // len(y))
 
 # %% ../nbs/80g_sets.ipynb #dbd342c5
-def sum_of_distances(
-    x:Tensor, # points, shape (n, D)
-    y:Tensor, # points, shape (m, D)
-) -> float:
-    "Sum of |x_i - y_j| over all pairs"
+def sum_of_distances(x: Tensor, y: Tensor) -> float:
+    """Sum of |x_i - y_j| over all pairs
+
+    Arguments:
+        x: points, shape (n, D)
+        y: points, shape (m, D)
+    """
     exact = x.shape[1] <= 32
     mode = 'donot_use_mm_for_euclid_dist' if exact else 'use_mm_for_euclid_dist'
     return torch.cdist(x, y, compute_mode=mode).sum().item()
 
-def mean_distance(
-    x:Tensor, # points, shape (n, D), float64
-    y:Tensor, # points, shape (m, D), float64
-) -> float:
-    "Mean of |x_i - y_j| over all pairs, in blocks of bounded memory"
+def mean_distance(x: Tensor, y: Tensor) -> float:
+    """Mean of |x_i - y_j| over all pairs, in blocks of bounded memory
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D), float64
+    """
     rows, total = max(1, 4_000_000 // len(y)), 0.
     for i in range(0, len(x), rows):
         block, rest = x[i:i + rows], x[i + rows:]
@@ -116,11 +134,16 @@ Metric = Callable[..., float]
 Draw = Callable[[int, int], Tensor]
 
 def with_options(
-    metric:str|Metric,           # a key of `metrics`, or a function of two sets
-    options:dict,                # those that are given
-    metrics:Mapping[str, Metric], # name -> function
-) -> tuple[str, Metric, dict]: # name, function, and every option with its value
-    "A metric by its name, with all its options; ValueError for a name unknown to it"
+    metric: str | Metric, options: dict, metrics: Mapping[str, Metric],
+) -> tuple[str, Metric, dict]:
+    """A metric by its name, with all its options; ValueError for a name unknown to it
+
+    Arguments:
+        metric: a key of `metrics`, or a function of two sets
+        options: those that are given
+        metrics: name -> function
+    Returns: name, function, and every option with its value
+    """
     f:Metric = choose(metric, metrics, 'metric') if isinstance(metric, str) else metric
     if not callable(f):
         raise ValueError(f'metric {metric!r}: must be a name or a function of two sets')
@@ -136,25 +159,30 @@ def with_options(
     return name, f, {**known, **options}
 
 # %% ../nbs/80g_sets.ipynb #af1b9e9a
-def drawn_points(
-    draw:Draw, # where they come from
-    n:int,     # how many
-    seed:int,
-    what:str,  # what a message calls `draw`
-) -> Tensor: # shape (n, *)
-    "`draw(n, seed)`, or a ValueError if that isn't n points"
+def drawn_points(draw: Draw, n: int, seed: int, what: str) -> Tensor:
+    """`draw(n, seed)`, or a ValueError if that isn't n points
+
+    Arguments:
+        draw: where they come from
+        n: how many
+        what: what a message calls `draw`
+    Returns: shape (n, *)
+    """
     x = torch.as_tensor(draw(n, seed))
     if x.ndim < 2 or len(x) != n:
         gave = f'{what}({n}, {seed}) gave shape {tuple(x.shape)}'
         raise ValueError(f'{gave}: must be ({n}, ...)')
     return x
 
-def fresh_pair(
-    draw:Draw, # where they come from
-    n:int,     # how many in each
-    seed:int,  # of the first; the second has the next
-) -> tuple[Tensor, Tensor]: # each of shape (n, *)
-    "Two sets of real points, or a ValueError if the seed makes no difference"
+def fresh_pair(draw: Draw, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two sets of real points, or a ValueError if the seed makes no difference
+
+    Arguments:
+        draw: where they come from
+        n: how many in each
+        seed: of the first; the second has the next
+    Returns: each of shape (n, *)
+    """
     x = drawn_points(draw, n, seed, 'draw')
     y = drawn_points(draw, n, seed + 1, 'draw')
     if torch.equal(x, y):
@@ -164,11 +192,16 @@ def fresh_pair(
 
 # %% ../nbs/80g_sets.ipynb #80g-partition-code
 def partition_p(
-    found:Sequence[float], # values of generated sets; larger is worse
-    real:Sequence[float],  # values of real sets
-    most:int=50_000,       # choices; of more, so many are drawn
-) -> float: # never below 1 / number of choices
-    "Chance that real sets score as high on average: exact, over all choices of sets"
+    found: Sequence[float], real: Sequence[float], most: int = 50000,
+) -> float:
+    """Chance that real sets score as high on average: exact, over all choices of sets
+
+    Arguments:
+        found: values of generated sets; larger is worse
+        real: values of real sets
+        most: choices; of more, so many are drawn
+    Returns: never below 1 / number of choices
+    """
     both, k = np.array([*found, *real], float), len(found)
     if math.comb(len(both), k) <= most:
         rows = np.array([*itertools.combinations(range(len(both)), k)])
@@ -180,11 +213,14 @@ def partition_p(
     return float(np.mean(sums >= sums[0] - 1e-9 * abs(both).sum()))
 
 # %% ../nbs/80g_sets.ipynb #efcf1b29
-def check_digits(
-    x:Tensor, # images, shape (n, *), in [0, 1]
-    shape:tuple[int, ...]=(1, 28, 28), # that each must have
-) -> Tensor: # the same as float32 on the CPU
-    "Images in the data's units, or a ValueError that says what is wrong with them"
+def check_digits(x: Tensor, shape: tuple[int, ...] = (1, 28, 28)) -> Tensor:
+    """Images in the data's units, or a ValueError that says what is wrong with them
+
+    Arguments:
+        x: images, shape (n, *), in [0, 1]
+        shape: that each must have
+    Returns: the same as float32 on the CPU
+    """
     x = torch.as_tensor(x).detach()
     if x.ndim != 4 or tuple(x.shape[1:]) != tuple(shape) or not len(x):
         sizes = ', '.join(map(str, shape)) + ')' + ', one channel' * (shape[0] == 1)
@@ -208,12 +244,15 @@ LABELS = dict(
     shape='labels c have shape {shape}: must be ({B},), one for each image, '
           'or one for all')
 
-def digit_labels(
-    c:int|Tensor|list[int], # labels, or one for all
-    n:int,                  # images
-    n_classes:int=10,       # labels run from 0 to n_classes - 1
-) -> Tensor: # long, on the CPU, shape (n,)
-    "One label an image, or a ValueError"
+def digit_labels(c: int | Tensor | list[int], n: int, n_classes: int = 10) -> Tensor:
+    """One label an image, or a ValueError
+
+    Arguments:
+        c: labels, or one for all
+        n: images
+        n_classes: labels run from 0 to n_classes - 1
+    Returns: long, on the CPU, shape (n,)
+    """
     c = torch.as_tensor(c).cpu()
     return checked_labels(c, n, n_classes, null=False, **LABELS).expand(n)
 
@@ -221,12 +260,17 @@ def digit_labels(
 Labels = int | Tensor | Sequence[int] | Sequence[Tensor] | None
 
 def image_sets(
-    x:Tensor|Sequence[Tensor], # one set or several, in [0, 1]
-    c:Labels,                  # one for all, those of each set, or of all in order
-    shape:tuple[int, ...],     # of an image
-    n_classes:int,             # labels run from 0 to n_classes - 1
-) -> tuple[list[Tensor], Tensor|None]: # sets of one size; labels of all, in order
-    "Sets of images and their labels, or a ValueError that says what is wrong with them"
+    x: Tensor | Sequence[Tensor], c: Labels, shape: tuple[int, ...], n_classes: int,
+) -> tuple[list[Tensor], Tensor | None]:
+    """Sets of images and their labels, or a ValueError that says what is wrong with them
+
+    Arguments:
+        x: one set or several, in [0, 1]
+        c: one for all, those of each set, or of all in order
+        shape: of an image
+        n_classes: labels run from 0 to n_classes - 1
+    Returns: sets of one size; labels of all, in order
+    """
     given = [x] if isinstance(x, Tensor) else [*x]
     in_range('number of sets', len(given), 1)
     sets = [check_digits(one, shape) for one in given]

@@ -25,15 +25,20 @@ import diffusion_nbdev.grids
 # %% ../nbs/12d_stochastic.ipynb #864f9ba1
 @sampler(order=2, stochastic=True, n=50, times='visible')
 def dpmpp_2m_sde(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+) -> States:
     """SDE-DPM-Solver++ with a look back at one step, section 5 of Lu et al. 2022b
 
-    Ancestral steps towards a better estimate: second order, one call a step."""
+    Ancestral steps towards a better estimate: second order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+    Returns: x_T ... x_0
+    """
     x = yield x
     old, before = None, 0.
     for k, (t, s, h, _, _) in enumerate(legs(sched, times), 1):
@@ -47,16 +52,22 @@ def dpmpp_2m_sde(
 # %% ../nbs/12d_stochastic.ipynb #ce652d2e
 @sampler(stochastic=True, n=100, times='noise', eta=check_eta)
 def euler_ancestral(
-    f:Callable,        # denoiser f(xt, t) -> x0_hat
-    sched:Schedule,    # T steps
-    x:Tensor,          # starting noise, shape (B, *)
-    times:list[float], # times to visit, falling
-    noise:Noise,       # noise(x, k) for step k
-    eta:float=1.,      # share of the noise that is fresh: 0 Euler's method, 1 ancestral
-) -> States: # x_T ... x_0
+    f: Callable, sched: Schedule, x: Tensor, times: list[float], noise: Noise,
+    eta: float = 1.0,
+) -> States:
     """Euler's method to a level of noise below s, then fresh noise up to s
 
-    As in k-diffusion; first order, one call a step."""
+    As in k-diffusion; first order, one call a step.
+
+    Arguments:
+        f: denoiser f(xt, t) -> x0_hat
+        sched: T steps
+        x: starting noise, shape (B, *)
+        times: times to visit, falling
+        noise: noise(x, k) for step k
+        eta: share of the noise that is fresh: 0 Euler's method, 1 ancestral
+    Returns: x_T ... x_0
+    """
     x = yield x
     level = levels(sched, times)
     rows = zip(legs(sched, times), level, level[1:])

@@ -37,12 +37,17 @@ SCALE = LinearSegmentedColormap.from_list(
 
 # %% ../nbs/89b_style.ipynb #style-subplots
 def subplots(
-    nrows:int=1, # rows of panels
-    ncols:int=1, # columns of panels
-    panel:tuple[float, float]=(2.6, 2.4), # width and height of one panel, inches
-    **kwargs,    # passed to pyplot's subplots
-) -> tuple[Figure, Any]: # the figure and its axes, as pyplot's subplots gives them
-    "`plt.subplots` in the style of the book, at most 8 inches wide in all"
+    nrows: int = 1, ncols: int = 1, panel: tuple[float, float] = (2.6, 2.4), **kwargs,
+) -> tuple[Figure, Any]:
+    """`plt.subplots` in the style of the book, at most 8 inches wide in all
+
+    Arguments:
+        nrows: rows of panels
+        ncols: columns of panels
+        panel: width and height of one panel, inches
+        kwargs: passed to pyplot's subplots
+    Returns: the figure and its axes, as pyplot's subplots gives them
+    """
     shrink = min(1., 8 / (panel[0] * ncols))
     size = panel[0] * ncols * shrink, panel[1] * nrows * shrink
     # wakes the backend, which sets parameters of its own, before ours are put on
@@ -51,19 +56,24 @@ def subplots(
         return plt.subplots(nrows, ncols, figsize=size, layout='constrained', **kwargs)
 
 # %% ../nbs/89b_style.ipynb #90-one-panel
-def one_panel(
-    width:float=2.6,  # inches
-    height:float=2.4, # inches
-) -> Axes:
-    "The axes of a new figure"
+def one_panel(width: float = 2.6, height: float = 2.4) -> Axes:
+    """The axes of a new figure
+
+    Arguments:
+        width: inches
+        height: inches
+    """
     return subplots(panel=(width, height))[1]
 
 # %% ../nbs/89b_style.ipynb #style-plain
-def plain_tensor(
-    x:Any,    # a tensor on any device, an array or a list
-    what:str, # what a message calls it
-) -> Tensor: # float32 if it was real
-    "Detached, on the CPU, in a dtype that NumPy knows; or a ValueError"
+def plain_tensor(x: Any, what: str) -> Tensor:
+    """Detached, on the CPU, in a dtype that NumPy knows; or a ValueError
+
+    Arguments:
+        x: a tensor on any device, an array or a list
+        what: what a message calls it
+    Returns: float32 if it was real
+    """
     try:
         x = torch.as_tensor(x).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as e:
@@ -72,10 +82,13 @@ def plain_tensor(
     return x.float() if x.is_floating_point() else x
 
 # %% ../nbs/89b_style.ipynb #style-as-images
-def as_images(
-    x:Tensor, # samples in the data's own units, shape (B, *) with two axes or more
-) -> Tensor: # in [-1, 1], shape (B, C, H, W) with C = 1 or 3
-    "Samples of any shape as images"
+def as_images(x: Tensor) -> Tensor:
+    """Samples of any shape as images
+
+    Arguments:
+        x: samples in the data's own units, shape (B, *) with two axes or more
+    Returns: in [-1, 1], shape (B, C, H, W) with C = 1 or 3
+    """
     x = plain_tensor(x, 'samples').float()
     if x.ndim == 3:
         # one row would be too thin to be seen
@@ -89,11 +102,14 @@ def as_images(
     return 2 * (x - low) / (high - low) - 1
 
 # %% ../nbs/89b_style.ipynb #style-figure-for
-def figure_for(
-    fig:Figure|Axes, # the figure, or axes in it
-    path:Path,       # where it is to be written
-) -> Any:            # the figure
-    "The figure to be written; ValueError for what is none, or for an unknown ending"
+def figure_for(fig: Figure | Axes, path: Path) -> Any:
+    """The figure to be written; ValueError for what is none, or for an unknown ending
+
+    Arguments:
+        fig: the figure, or axes in it
+        path: where it is to be written
+    Returns: the figure
+    """
     figure:Any = getattr(fig, 'figure', fig)
     if not hasattr(figure, 'savefig'):
         kind = type(figure).__name__
@@ -106,12 +122,17 @@ def figure_for(
 
 # %% ../nbs/89b_style.ipynb #6d0f92c2
 def save_figure(
-    fig:Figure|Axes,        # the figure, or axes in it
-    path:str|Path,          # where to; the ending says the format (png, svg, pdf ...)
-    dpi:int=100,            # dots per inch, for pixel formats
-    background:str='white', # 'none' for transparent: a file may be opened by anything
-) -> Path:                  # the path
-    "Write a figure whole or not at all; OSError naming the path if it can't be written"
+    fig: Figure | Axes, path: str | Path, dpi: int = 100, background: str = 'white',
+) -> Path:
+    """Write a figure whole or not at all; OSError naming the path if it can't be written
+
+    Arguments:
+        fig: the figure, or axes in it
+        path: where to; the ending says the format (png, svg, pdf ...)
+        dpi: dots per inch, for pixel formats
+        background: 'none' for transparent: a file may be opened by anything
+    Returns: the path
+    """
     path = Path(path)
     figure = figure_for(fig, path)
     part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')

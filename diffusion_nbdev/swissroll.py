@@ -18,12 +18,17 @@ STD = 1.04
 swissroll_units = Units([2], mean=0., std=STD, clip=2.5, name='swissroll')
 
 def swissroll(
-    n:int,              # how many points
-    seed:int=0,         # the same seed gives the same points
-    noise:float=0.5,    # standard deviation across the curve, before scaling
-    scaling:float=0.15, # of all coordinates
-) -> Tensor: # float32 (n, 2)
-    "Points of a Swiss roll, as scikit-learn draws it, seen from the side"
+    n: int, seed: int = 0, noise: float = 0.5, scaling: float = 0.15,
+) -> Tensor:
+    """Points of a Swiss roll, as scikit-learn draws it, seen from the side
+
+    Arguments:
+        n: how many points
+        seed: the same seed gives the same points
+        noise: standard deviation across the curve, before scaling
+        scaling: of all coordinates
+    Returns: float32 (n, 2)
+    """
     from sklearn.datasets import make_swiss_roll
     in_range('n', n, 1, whole=True)
     in_range('noise', noise, 0)
@@ -35,15 +40,20 @@ def swissroll(
 #| code-summary: "The data as Lightning takes them"
 class SwissRollData(RowsData):
     "Swiss roll: new points every epoch, or a fixed set; held-out sets of their own"
-    def __init__(self,
-        n_train:int=10_000,  # points in an epoch
-        n_val:int=2_000,     # points for validation, and again for the test
-        fresh:bool=True,     # new training points every epoch?
-        batch_size:int=500,  # of training and validation
-        noise:float=0.5,     # standard deviation across the curve, before scaling
-        scaling:float=0.15,  # of all coordinates
-        seed:int=0,          # of all points and of the order of batches
+    def __init__(
+        self, n_train: int = 10000, n_val: int = 2000, fresh: bool = True,
+        batch_size: int = 500, noise: float = 0.5, scaling: float = 0.15, seed: int = 0,
     ):
+        """
+        Arguments:
+            n_train: points in an epoch
+            n_val: points for validation, and again for the test
+            fresh: new training points every epoch?
+            batch_size: of training and validation
+            noise: standard deviation across the curve, before scaling
+            scaling: of all coordinates
+            seed: of all points and of the order of batches
+        """
         std = round(STD * scaling / 0.15, 4)
         units = Units([2], 0., std, swissroll_units.clip, name='swissroll')
         super().__init__(units, batch_size, seed)

@@ -19,11 +19,14 @@ from .checks import in_range
 from .devices import finest
 
 # %% ../nbs/80c_tables.ipynb #1626e7b8
-def time_tensor(
-    t:float|Tensor, # time(s) in 0..T
-    T:int,          # the last time
-) -> Tensor: # long or float64: a tensor where it is, a number on the CPU
-    "Times as a tensor, or a ValueError that names the one outside 0..T"
+def time_tensor(t: float | Tensor, T: int) -> Tensor:
+    """Times as a tensor, or a ValueError that names the one outside 0..T
+
+    Arguments:
+        t: time(s) in 0..T
+        T: the last time
+    Returns: long or float64: a tensor where it is, a number on the CPU
+    """
     if not torch.is_tensor(t):
         in_range('time t', t, 0, T)
         whole = isinstance(t, numbers.Integral)
@@ -41,11 +44,13 @@ def time_tensor(
 # %% ../nbs/80c_tables.ipynb #tables-together
 _Time = TypeVar('_Time', bound=float|Tensor)
 
-def moved(
-    t:float|Tensor,      # a number, or a tensor anywhere
-    device:torch.device, # where it is wanted
-) -> Tensor:
-    "A time on a device, without waiting for the copy of a single number"
+def moved(t: float | Tensor, device: torch.device) -> Tensor:
+    """A time on a device, without waiting for the copy of a single number
+
+    Arguments:
+        t: a number, or a tensor anywhere
+        device: where it is wanted
+    """
     if torch.is_tensor(t):
         if t.ndim or t.device == device:
             return t.to(device)
@@ -54,28 +59,37 @@ def moved(
     dtype = torch.long if whole else finest(device)
     return torch.full((), t, dtype=dtype, device=device)
 
-def together(
-    *times:_Time, # some may lie on another device than the CPU
-) -> list[_Time|Tensor]: # the same times, all there
-    "Times in one place"
+def together(*times: _Time) -> list[_Time | Tensor]:
+    """Times in one place
+
+    Arguments:
+        times: some may lie on another device than the CPU
+    Returns: the same times, all there
+    """
     for t in times:
         if torch.is_tensor(t) and t.device.type != 'cpu':
             return [moved(o, t.device) for o in times]
     return list(times)
 
 # %% ../nbs/80c_tables.ipynb #82244c00
-def entries(
-    table:Tensor, # shape (T+1,)
-    k:Tensor,     # long, of any shape
-) -> Tensor: # of k's shape
-    "Entries k of a table, without waiting for a single k on another device"
+def entries(table: Tensor, k: Tensor) -> Tensor:
+    """Entries k of a table, without waiting for a single k on another device
+
+    Arguments:
+        table: shape (T+1,)
+        k: long, of any shape
+    Returns: of k's shape
+    """
     return table.index_select(0, k.reshape(-1)).reshape(k.shape)
 
-def interpolated(
-    table:Tensor, # shape (T+1,)
-    t:Tensor,     # times in 0..T, long or real
-) -> Tensor: # of t's shape; not finite between 0 and 1
-    "A table at times t: a straight line between two whole times"
+def interpolated(table: Tensor, t: Tensor) -> Tensor:
+    """A table at times t: a straight line between two whole times
+
+    Arguments:
+        table: shape (T+1,)
+        t: times in 0..T, long or real
+    Returns: of t's shape; not finite between 0 and 1
+    """
     if t.dtype is torch.long:
         return entries(table, t)
     lo = t.floor().long().clamp(1, len(table) - 1)
@@ -83,18 +97,24 @@ def interpolated(
     return entries(table, lo) + (t - lo) * (entries(table, hi) - entries(table, lo))
 
 # %% ../nbs/80c_tables.ipynb #schedules-table
-def float64(
-    x:Tensor|list[float]|float, # numbers
-) -> Tensor: # on the CPU
-    "Numbers in float64; Python's own must not pass through float32"
+def float64(x: Tensor | list[float] | float) -> Tensor:
+    """Numbers in float64; Python's own must not pass through float32
+
+    Arguments:
+        x: numbers
+    Returns: on the CPU
+    """
     if torch.is_tensor(x):
         return x.detach().cpu().double()
     return torch.as_tensor(x, dtype=torch.float64)
 
-def checked_table(
-    log_snr:Tensor|list[float], # at times 0..T
-) -> Tensor: # shape (T+1,), float64 on the CPU: a copy
-    "A table of log-SNR, or a ValueError that says why it is none"
+def checked_table(log_snr: Tensor | list[float]) -> Tensor:
+    """A table of log-SNR, or a ValueError that says why it is none
+
+    Arguments:
+        log_snr: at times 0..T
+    Returns: shape (T+1,), float64 on the CPU: a copy
+    """
     table = float64(log_snr).clone()
     if table.ndim != 1 or len(table) < 2:
         rule = 'must be (T+1,) with T of at least 1'
@@ -107,11 +127,14 @@ def checked_table(
     return table
 
 # %% ../nbs/80c_tables.ipynb #tables-on
-def table_on(
-    table:Tensor,        # float64, on the CPU
-    device:torch.device, # where it is wanted
-) -> tuple[Tensor, Tensor|None]: # in the finest type there, and what that leaves out
-    "A table on a device, as two parts to be added"
+def table_on(table: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """A table on a device, as two parts to be added
+
+    Arguments:
+        table: float64, on the CPU
+        device: where it is wanted
+    Returns: in the finest type there, and what that leaves out
+    """
     if device.type == 'cpu':
         return table, None
     high = table.to(finest(device))
@@ -123,21 +146,29 @@ def table_on(
 
 # %% ../nbs/80c_tables.ipynb #tables-at
 def parts_at(
-    high:Tensor,     # the table where the times lie, or its larger part, (T+1,)
-    low:Tensor|None, # what that leaves out
-    t:Tensor,        # times in 0..T, from `time_tensor`
-) -> tuple[Tensor, Tensor|float]: # two parts, to be added
-    "log-SNR at times t; below time 1 the ratio noise / signal falls in a straight line"
+    high: Tensor, low: Tensor | None, t: Tensor,
+) -> tuple[Tensor, Tensor | float]:
+    """log-SNR at times t; below time 1 the ratio noise / signal falls in a straight line
+
+    Arguments:
+        high: the table where the times lie, or its larger part, (T+1,)
+        low: what that leaves out
+        t: times in 0..T, from `time_tensor`
+    Returns: two parts, to be added
+    """
     at = interpolated(high, t)
     if t.dtype is not torch.long:
         at = torch.where(t < 1, high[1] - 2 * t.log(), at)
     return at, 0. if low is None else interpolated(low, t)
 
-def time_at(
-    table:Tensor,   # log-SNR at times 0..T
-    log_snr:Tensor, # on the same device, not below the end of the table
-) -> Tensor: # real times, of its shape: float64
-    "The times at which log-SNR has the values given: the inverse of `parts_at`"
+def time_at(table: Tensor, log_snr: Tensor) -> Tensor:
+    """The times at which log-SNR has the values given: the inverse of `parts_at`
+
+    Arguments:
+        table: log-SNR at times 0..T
+        log_snr: on the same device, not below the end of the table
+    Returns: real times, of its shape: float64
+    """
     x = log_snr.to(table.dtype)
     if x.device.type == 'cpu' and not (x >= table[-1]).all():
         raise ValueError(f'log_snr = {x.min():g}: this schedule ends at {table[-1]:g}')
@@ -151,9 +182,11 @@ def time_at(
 # %% ../nbs/80c_tables.ipynb #tables-class
 class TimeTable:
     "log-SNR at times 0..T: a master on the CPU, and copies where times lie"
-    def __init__(self,
-        log_snr:Tensor|list[float], # at times 0..T: inf, then falling
-    ):
+    def __init__(self, log_snr: Tensor | list[float]):
+        """
+        Arguments:
+            log_snr: at times 0..T: inf, then falling
+        """
         self.master = checked_table(log_snr)
         # the last time, and plain numbers for times that are such
         self.T, self._rows = len(self.master) - 1, self.master.tolist()
@@ -197,10 +230,13 @@ class TimeTable:
         return time_at(self.on(x.device)[0], x)
 
 # %% ../nbs/80c_tables.ipynb #tables-makers
-def checked_betas(
-    betas:Tensor|list[float], # variances beta_1 ... beta_T
-) -> Tensor: # float64, (T,)
-    "Betas strictly between 0 and 1, or a ValueError that names the first that is not"
+def checked_betas(betas: Tensor | list[float]) -> Tensor:
+    """Betas strictly between 0 and 1, or a ValueError that names the first that is not
+
+    Arguments:
+        betas: variances beta_1 ... beta_T
+    Returns: float64, (T,)
+    """
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 1:
         rule = 'must be (T,) with T of at least 1'
@@ -212,12 +248,14 @@ def checked_betas(
         raise ValueError(f'beta_{k + 1} = {betas[k]:g}: {rule}')
     return betas
 
-def check_ends(
-    T:int,        # number of steps
-    beta_1:float, # first beta of a 1000-step schedule
-    beta_T:float, # last beta of a 1000-step schedule
-):
-    "A ValueError if betas cannot rise from the first to the last, times 1000/T"
+def check_ends(T: int, beta_1: float, beta_T: float):
+    """A ValueError if betas cannot rise from the first to the last, times 1000/T
+
+    Arguments:
+        T: number of steps
+        beta_1: first beta of a 1000-step schedule
+        beta_T: last beta of a 1000-step schedule
+    """
     in_range('T', T, 1, whole=True)
     in_range('beta_1', beta_1, 0, 1, inside=True)
     in_range('beta_T', beta_T, 0, 1, inside=True)
@@ -229,45 +267,55 @@ def check_ends(
         what = f'too few steps, the last beta would be {last:g}'
         raise ValueError(f'T = {T}: {what}; T must be at least {least}')
 
-def check_rising(
-    start:float, # must be the smaller one
-    end:float,   # must be the larger one
-):
-    "A ValueError if a piece of a curve does not run forward"
+def check_rising(start: float, end: float):
+    """A ValueError if a piece of a curve does not run forward
+
+    Arguments:
+        start: must be the smaller one
+        end: must be the larger one
+    """
     if not start < end:
         raise ValueError(f'start = {start:g}: must be below end = {end:g}')
 
 # %% ../nbs/80c_tables.ipynb #tables-users
-def need_vp(
-    path:str, # of a schedule
-):
-    "A ValueError on paths that do not preserve the variance: no step has a beta there"
+def need_vp(path: str):
+    """A ValueError on paths that do not preserve the variance: no step has a beta there
+
+    Arguments:
+        path: of a schedule
+    """
     if path != 'vp':
         rule = "a step has a beta on the path 'vp' only"
         raise ValueError(f'path = {path!r}: {rule}')
 
-def need_noise(
-    noise:Tensor, # at some times
-):
-    "A ValueError for time 0, where a state holds no noise that could be told"
+def need_noise(noise: Tensor):
+    """A ValueError for time 0, where a state holds no noise that could be told
+
+    Arguments:
+        noise: at some times
+    """
     # a look at times on another device would be a wait
     if noise.device.type == 'cpu' and (noise == 0).any():
         raise ValueError('time t = 0: there is no noise in x_0, so none can be told')
 
-def need_one_each(
-    t:Tensor, # times, or numbers that belong to them
-    B:int,    # number of samples
-):
-    "A ValueError unless there is one time for all samples, or one for each"
+def need_one_each(t: Tensor, B: int):
+    """A ValueError unless there is one time for all samples, or one for each
+
+    Arguments:
+        t: times, or numbers that belong to them
+        B: number of samples
+    """
     if tuple(t.shape) not in ((), (1,), (B,)):
         rule = f'must be (), (1,) or ({B},)'
         raise ValueError(f'times of shape {tuple(t.shape)} for {B} samples: {rule}')
 
-def need_same_shape(
-    eps:Tensor, # noise
-    x0:Tensor,  # data
-):
-    "A ValueError unless there is a number of noise for each number of data"
+def need_same_shape(eps: Tensor, x0: Tensor):
+    """A ValueError unless there is a number of noise for each number of data
+
+    Arguments:
+        eps: noise
+        x0: data
+    """
     if eps.shape != x0.shape:
         rule = f'must be that of x0, {tuple(x0.shape)}'
         raise ValueError(f'eps has shape {tuple(eps.shape)}: {rule}')

@@ -38,11 +38,16 @@ from .recipes import objective_recipe
 MIXED = {'32': '32-true', 'bf16': 'bf16-mixed'}
 
 def trainer_options(
-    given:dict,              # arguments of Lightning's Trainer
-    shape:list[int],         # of one sample
-    precision:str|None=None, # 32 or bf16, or Lightning's name; None for the rule
-) -> dict: # accelerator, devices, precision, where nothing else was given
-    "Where and how finely a training computes, by the rules of `devices`"
+    given: dict, shape: list[int], precision: str | None = None,
+) -> dict:
+    """Where and how finely a training computes, by the rules of `devices`
+
+    Arguments:
+        given: arguments of Lightning's Trainer
+        shape: of one sample
+        precision: 32 or bf16, or Lightning's name; None for the rule
+    Returns: accelerator, devices, precision, where nothing else was given
+    """
     strategy = given.get('strategy', 'auto')
     kind = accelerator = given.get('accelerator', 'auto')
     out = {}
@@ -63,9 +68,11 @@ def trainer_options(
 # %% ../nbs/88_trainer.ipynb #fit-machine-code
 class Computing(L.Callback):
     "TF32 only where sixteen bits were asked for; the net compiled if wanted"
-    def __init__(self,
-        compile:bool=False, # compile the net for the training?
-    ):
+    def __init__(self, compile: bool = False):
+        """
+        Arguments:
+            compile: compile the net for the training?
+        """
         self.compile, self.set = compile, contextlib.ExitStack()
 
     def on_fit_start(self, trainer, pl_module):
@@ -85,53 +92,66 @@ class Computing(L.Callback):
         self.set.close()
 
 # %% ../nbs/88_trainer.ipynb #88-step
-def set_seed(
-    seed:int,            # from 0 to 2^63 - 1
-    device:torch.device, # where a training runs
-) -> None:
-    "Set the generators of the CPU and of one device"
+def set_seed(seed: int, device: torch.device) -> None:
+    """Set the generators of the CPU and of one device
+
+    Arguments:
+        seed: from 0 to 2^63 - 1
+        device: where a training runs
+    """
     # torch.manual_seed would look for every kind of device, at every step
     torch.default_generator.manual_seed(seed)
     if device.type != 'cpu':
         torch.get_device_module(device).manual_seed(seed)
 
 @torch.no_grad()
-def move_towards(
-    tensors:list[Tensor], # changed
-    goals:list[Tensor],   # as many, of the same shapes
-    share:float,          # of the way that they go; with 1 they arrive
-) -> None:
-    "Each tensor moves towards its goal, all of them in one operation"
+def move_towards(tensors: list[Tensor], goals: list[Tensor], share: float) -> None:
+    """Each tensor moves towards its goal, all of them in one operation
+
+    Arguments:
+        tensors: changed
+        goals: as many, of the same shapes
+        share: of the way that they go; with 1 they arrive
+    """
     # which has no public name
     getattr(torch, '_foreach_lerp_')(tensors, goals, share)
 
 # %% ../nbs/88_trainer.ipynb #88-clip
 def clip_gradients(
-    net:nn.Module,           # whose gradients are changed
-    most:float|None,         # None or 0: they stay as they are
-    algorithm:str|None=None, # 'value', or 'norm' of all of them
+    net: nn.Module, most: float | None, algorithm: str | None = None,
 ) -> None:
-    "Make gradients smaller where they are larger than `most`"
+    """Make gradients smaller where they are larger than `most`
+
+    Arguments:
+        net: whose gradients are changed
+        most: None or 0: they stay as they are
+        algorithm: 'value', or 'norm' of all of them
+    """
     if not most: return
     by_value = algorithm == 'value'
     clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
     clip(net.parameters(), most)
 
-def share_done(
-    trainer:L.Trainer|None, # of a module
-) -> float|None: # 1 outside of a training, None where no end is planned
-    "The share of a training that is done"
+def share_done(trainer: L.Trainer | None) -> float | None:
+    """The share of a training that is done
+
+    Arguments:
+        trainer: of a module
+    Returns: 1 outside of a training, None where no end is planned
+    """
     if trainer is None or trainer.state.fn != 'fit': return 1.
     K = trainer.estimated_stepping_batches
     return trainer.global_step / max(1, K) if math.isfinite(K) else None
 
 # %% ../nbs/88_trainer.ipynb #88-check
-def check_training(
-    model:Any,     # what is trained
-    objective:Any, # what for
-    h,             # hyperparameters of `LitDiffusion`
-) -> None:
-    "ValueError for what makes no training: its name, its value and what is allowed"
+def check_training(model: Any, objective: Any, h) -> None:
+    """ValueError for what makes no training: its name, its value and what is allowed
+
+    Arguments:
+        model: what is trained
+        objective: what for
+        h: hyperparameters of `LitDiffusion`
+    """
     in_range('lr', h.lr, 0, math.inf, inside=True)
     in_range('warmup', h.warmup, 0, whole=True)
     choose(h.decay, dict(cosine=0, constant=0), 'decay')
@@ -143,11 +163,13 @@ def check_training(
         raise ValueError(f'objective = {objective!r}: must be a function')
 
 # %% ../nbs/88_trainer.ipynb #88-check-data
-def check_data(
-    model:Model, # what is trained
-    data:Any,    # a data module, with `units` if it knows them
-) -> None:
-    "ValueError if the data are in other units than the model's, with both"
+def check_data(model: Model, data: Any) -> None:
+    """ValueError if the data are in other units than the model's, with both
+
+    Arguments:
+        model: what is trained
+        data: a data module, with `units` if it knows them
+    """
     if (units := getattr(data, 'units', None)) is None: return
     if units.n_classes and not hasattr(model.net, 'n_classes'):
         raise ValueError(
@@ -164,39 +186,48 @@ def check_data(
                 'make the model with data.units, or give the data the units model.data')
 
 # %% ../nbs/88_trainer.ipynb #88-same
-def made_of(
-    model:Model, # what is trained
-) -> dict[str, Any]: # name in a message -> value
-    "What a training that goes on must have in common with the one that stopped"
+def made_of(model: Model) -> dict[str, Any]:
+    """What a training that goes on must have in common with the one that stopped
+
+    Arguments:
+        model: what is trained
+    Returns: name in a message -> value
+    """
     units = model.data
     return {'net': getattr(model.net, 'recipe', None),
             'schedule': getattr(model.sched, 'recipe', None), 'prediction': model.pred,
             'shape of data': units.shape, 'mean and std': [units.mean, units.std]}
 
-def check_same(
-    stored:dict, # of a checkpoint, see `made_of`
-    own:dict,    # of the model that shall go on
-) -> None:
-    "ValueError that names the first thing that differs, with both"
+def check_same(stored: dict, own: dict) -> None:
+    """ValueError that names the first thing that differs, with both
+
+    Arguments:
+        stored: of a checkpoint, see `made_of`
+        own: of the model that shall go on
+    """
     for what, value in stored.items():
         if value is not None and own.get(what) not in (None, value):
             raise ValueError(f'checkpoint: its {what} is {value}, that of the model is '
                              f'{own[what]}: must be the same')
 
-def weights_for_checkpoint(
-    path:Any, # what a training shall go on from, or None
-) -> None:
-    "ValueError if it is a weights file, with what to do"
+def weights_for_checkpoint(path: Any) -> None:
+    """ValueError if it is a weights file, with what to do
+
+    Arguments:
+        path: what a training shall go on from, or None
+    """
     if path is not None and Path(path).suffix == '.safetensors':
         raise ValueError(f'{path}: holds weights, not the state of a training: go on '
                          'from a .ckpt beside it, or begin anew with load(...)')
 
 # %% ../nbs/88_trainer.ipynb #88-finished
-def end_finished(
-    trainer:Any, # which may have found nothing left to do
-    lit:L.LightningModule, # what was trained
-) -> None:
-    "A training that was complete: the averaged weights in place, and their file"
+def end_finished(trainer: Any, lit: L.LightningModule) -> None:
+    """A training that was complete: the averaged weights in place, and their file
+
+    Arguments:
+        trainer: which may have found nothing left to do
+        lit: what was trained
+    """
     found = trainer.callbacks
     waiting = [c for c in found if isinstance(c, SaveWeights) and c.start is not None]
     if not waiting: return
@@ -207,11 +238,12 @@ def end_finished(
                   f'{trainer.max_epochs}', stacklevel=3)
 
 @contextlib.contextmanager
-def average_after(
-    trainer:L.Trainer,
-    lit:L.LightningModule, # what it trains
-) -> Iterator[None]:
-    "After an interrupt too, the model has the averaged weights, in evaluation mode"
+def average_after(trainer: L.Trainer, lit: L.LightningModule) -> Iterator[None]:
+    """After an interrupt too, the model has the averaged weights, in evaluation mode
+
+    Arguments:
+        lit: what it trains
+    """
     model:Any = lit.model
     try:
         yield
@@ -223,23 +255,29 @@ def average_after(
         model.eval()
 
 # %% ../nbs/88_trainer.ipynb #88-own-folder
-def own_folder(
-    given:dict,      # arguments of the Trainer
-    folder:str|Path, # where runs are kept
-    name:str,        # of the run
-) -> dict: # further arguments
-    "A run without a logger gets a folder of its own, numbered as a logger would"
+def own_folder(given: dict, folder: str | Path, name: str) -> dict:
+    """A run without a logger gets a folder of its own, numbered as a logger would
+
+    Arguments:
+        given: arguments of the Trainer
+        folder: where runs are kept
+        name: of the run
+    Returns: further arguments
+    """
     if given.get('logger') is not False or given.get('default_root_dir') is not None:
         return {}
     from lightning.pytorch.loggers import TensorBoardLogger
     logger = TensorBoardLogger(str(folder), name=name)
     return dict(default_root_dir=logger.log_dir)
 
-def fitting(
-    own:list[L.Callback], # of every training
-    given:dict,           # arguments of the Trainer
-) -> list[L.Callback]: # those that can be there under these arguments
-    "Without a logger nothing logs; without checkpoints nothing makes them"
+def fitting(own: list[L.Callback], given: dict) -> list[L.Callback]:
+    """Without a logger nothing logs; without checkpoints nothing makes them
+
+    Arguments:
+        own: of every training
+        given: arguments of the Trainer
+    Returns: those that can be there under these arguments
+    """
     out:tuple = ()
     if given.get('logger') is False: out += (LearningRateMonitor,)
     if given.get('enable_checkpointing') is False: out += (ModelCheckpoint,)
@@ -249,11 +287,14 @@ def fitting(
 # 2^32 (sqrt(5) - 1) / 2, rounded
 GOLDEN = 2654435769
 
-def held_out_times(
-    T:int,    # number of steps
-    i:Tensor, # row numbers, long (B,), below 2^31
-) -> Tensor: # times in 1..T, long (B,)
-    "Times spread evenly by the golden ratio, a function of the row number"
+def held_out_times(T: int, i: Tensor) -> Tensor:
+    """Times spread evenly by the golden ratio, a function of the row number
+
+    Arguments:
+        T: number of steps
+        i: row numbers, long (B,), below 2^31
+    Returns: times in 1..T, long (B,)
+    """
     # in whole numbers, and therefore the same on every device
     share = i * GOLDEN % 2 ** 32
     return 1 + (share * T >> 32)

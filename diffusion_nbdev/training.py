@@ -36,13 +36,16 @@ from .trainer import (
     move_towards, own_folder, trainer_options, weights_for_checkpoint)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
-def lr_factor(
-    k:int,              # optimiser step, from 0
-    n:float,            # planned number of steps; inf if there is no plan
-    warmup:int=0,       # steps of the linear rise
-    decay:str='cosine', # or 'constant'
-) -> float: # of the learning rate
-    "Linear warm-up that does not start at zero, then constant or cosine"
+def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
+    """Linear warm-up that does not start at zero, then constant or cosine
+
+    Arguments:
+        k: optimiser step, from 0
+        n: planned number of steps; inf if there is no plan
+        warmup: steps of the linear rise
+        decay: or 'constant'
+    Returns: of the learning rate
+    """
     rise = min(1., (k + 1) / max(1, warmup))
     if decay != 'cosine' or not math.isfinite(n): return rise
     fall = 0.5 * (1 + math.cos(math.pi * min(1., k / n)))
@@ -50,15 +53,21 @@ def lr_factor(
 
 # %% ../nbs/08_training.ipynb #adamw
 def adamw(
-    net:nn.Module,         # whose weights are trained
-    n:float,               # planned number of steps; inf if there is no plan
-    lr:float,              # learning rate
-    warmup:int,            # steps until it is reached
-    decay:str,             # 'cosine' or 'constant'
-    weight_decay:float=0., # how much weights shrink in a step, in units of lr
-    fused:bool=True,       # all weights in one operation?
-) -> dict: # as Lightning takes it
-    "AdamW and its learning rate"
+    net: nn.Module, n: float, lr: float, warmup: int, decay: str,
+    weight_decay: float = 0.0, fused: bool = True,
+) -> dict:
+    """AdamW and its learning rate
+
+    Arguments:
+        net: whose weights are trained
+        n: planned number of steps; inf if there is no plan
+        lr: learning rate
+        warmup: steps until it is reached
+        decay: 'cosine' or 'constant'
+        weight_decay: how much weights shrink in a step, in units of lr
+        fused: all weights in one operation?
+    Returns: as Lightning takes it
+    """
     if decay == 'cosine' and not math.isfinite(n):
         warnings.warn(
             "decay = 'cosine' has no end to fall to (max_epochs and max_steps are "
@@ -70,11 +79,14 @@ def adamw(
     return dict(optimizer=optimizer, lr_scheduler=dict(scheduler=rate, interval='step'))
 
 # %% ../nbs/08_training.ipynb #lit-checks
-def drop_labels(
-    c:Tensor|None, # labels, long (B,)
-    share:float,   # of them that is hidden
-) -> Tensor|None: # labels, of which some are -1
-    "Hide the labels of some samples, so that the net also learns to do without"
+def drop_labels(c: Tensor | None, share: float) -> Tensor | None:
+    """Hide the labels of some samples, so that the net also learns to do without
+
+    Arguments:
+        c: labels, long (B,)
+        share: of them that is hidden
+    Returns: labels, of which some are -1
+    """
     if c is None: return None
     hidden = torch.rand(len(c), device=c.device) < share
     return torch.where(hidden, -1, c)
@@ -82,17 +94,23 @@ def drop_labels(
 # %% ../nbs/08_training.ipynb #class-lit
 class LitDiffusion(Trained):
     "Objective, optimiser and logging around a Model"
-    def __init__(self,
-        model:Model,           # what is trained
-        lr:float=1e-3,         # learning rate of Adam
-        warmup:int=100,        # steps until it is reached
-        decay:str='cosine',    # 'cosine' or 'constant'
-        times:str='uniform',   # how training times are spread: or 'logit_normal'
-        drop_class:float=0.1,  # share of labels replaced by the null label, -1
-        weight_decay:float=0., # decoupled, as in AdamW
-        objective:Callable|None=None, # of model, x0, c, t, eps; None for `Simple()`
-        seed:int=0,            # of every random choice in training
+    def __init__(
+        self, model: Model, lr: float = 0.001, warmup: int = 100, decay: str = 'cosine',
+        times: str = 'uniform', drop_class: float = 0.1, weight_decay: float = 0.0,
+        objective: Callable | None = None, seed: int = 0,
     ):
+        """
+        Arguments:
+            model: what is trained
+            lr: learning rate of Adam
+            warmup: steps until it is reached
+            decay: 'cosine' or 'constant'
+            times: how training times are spread: or 'logit_normal'
+            drop_class: share of labels replaced by the null label, -1
+            weight_decay: decoupled, as in AdamW
+            objective: of model, x0, c, t, eps; None for `Simple()`
+            seed: of every random choice in training
+        """
         super().__init__()
         self.save_hyperparameters(ignore=['model', 'objective'])
         if isinstance(objective, dict): objective = build(objective)
@@ -118,21 +136,27 @@ class LitDiffusion(Trained):
 
 # %% ../nbs/08_training.ipynb #ema-code
 def average_weights(
-    averages:list[Tensor], # changed
-    weights:list[Tensor],  # the live ones
-    k:int,                 # how many went into the averages so far
-    decay:float,           # the largest d_k
+    averages: list[Tensor], weights: list[Tensor], k: int, decay: float,
 ) -> None:
-    "One step of the exponential moving average; the first weights are copied"
+    """One step of the exponential moving average; the first weights are copied
+
+    Arguments:
+        averages: changed
+        weights: the live ones
+        k: how many went into the averages so far
+        decay: the largest d_k
+    """
     d = min(decay, (1 + k) / (10 + k)) if k else 0.
     move_towards(averages, weights, 1 - d)
 
 # %% ../nbs/08_training.ipynb #44874fc9
 class EMA(RunningAverage):
     "Exponential moving average of the weights: what is validated, saved and sampled"
-    def __init__(self,
-        decay:float=0.999, # a step; reached after about 9 / (1 - decay) steps
-    ):
+    def __init__(self, decay: float = 0.999):
+        """
+        Arguments:
+            decay: a step; reached after about 9 / (1 - decay) steps
+        """
         super().__init__()
         self.decay = in_range('decay', decay, 0, 1, inside=True)
 
@@ -144,23 +168,31 @@ class EMA(RunningAverage):
 @recorded
 class Simple:
     "The simple loss of each sample, eq. (14) of Ho et al. 2020, for any prediction"
-    def __init__(self,
-        loss:str='mse',        # of a number of the net's answer: 'mse' or 'l1'
-        gamma:float|None=None, # min-SNR weight; None weighs all times the same
-    ):
+    def __init__(self, loss: str = 'mse', gamma: float | None = None):
+        """
+        Arguments:
+            loss: of a number of the net's answer: 'mse' or 'l1'
+            gamma: min-SNR weight; None weighs all times the same
+        """
         choose(loss, LOSSES, 'loss')
         self.loss = loss
         self.weight = None if gamma is None else min_snr(gamma)
 
-    def __call__(self,
-        model:Model,   # what is trained
-        x0:Tensor,     # clean data in the model's units, shape (B, *)
-        c:Tensor|None, # labels, long (B,); -1 where the net must do without
-        t:Tensor,      # times in 1..T, long (B,)
-        eps:Tensor,    # noise, shape (B, *)
-        **guidance,    # w and guide, as `diffusion_loss` takes them
-    ) -> Tensor: # shape (B,)
-        "The loss of each sample"
+    def __call__(
+        self, model: Model, x0: Tensor, c: Tensor | None, t: Tensor, eps: Tensor,
+        **guidance,
+    ) -> Tensor:
+        """The loss of each sample
+
+        Arguments:
+            model: what is trained
+            x0: clean data in the model's units, shape (B, *)
+            c: labels, long (B,); -1 where the net must do without
+            t: times in 1..T, long (B,)
+            eps: noise, shape (B, *)
+            guidance: w and guide, as `diffusion_loss` takes them
+        Returns: shape (B,)
+        """
         return diffusion_loss(
             model.net, model.sched, x0, c, model.pred, self.loss, self.weight,
             t=t, eps=eps, reduce=False, **guidance)
@@ -169,12 +201,17 @@ class Simple:
 #| code-fold: true
 #| code-summary: "The weaker net, or an error if there is none"
 def weaker_net(
-    guide:str|None,   # weights of a weaker net: a shipped name or a file
-    w:float,          # guidance weight
-    model:Model,      # to be guided
-    drop_class:float, # share of labels that is hidden in training
-) -> nn.Module|None: # None: the model's own net, without labels
-    "What a model is guided away from; ValueError where there is nothing"
+    guide: str | None, w: float, model: Model, drop_class: float,
+) -> nn.Module | None:
+    """What a model is guided away from; ValueError where there is nothing
+
+    Arguments:
+        guide: weights of a weaker net: a shipped name or a file
+        w: guidance weight
+        model: to be guided
+        drop_class: share of labels that is hidden in training
+    Returns: None: the model's own net, without labels
+    """
     if guide is not None: return guide_net(model, load(guide))
     if w and not (model.n_classes and drop_class):
         raise ValueError(
@@ -187,13 +224,18 @@ def weaker_net(
 @recorded
 class TrainedGuidance(Simple):
     "The simple loss of a net that is to answer as if it were guided with weight w"
-    def __init__(self,
-        w:float,               # guidance weight that the net gets into itself
-        w_from:float=0.,       # share of the training after which it gets it
-        guide:str|None=None,   # weights of a weaker net: a shipped name or a file
-        loss:str='mse',        # as in `Simple`
-        gamma:float|None=None, # as in `Simple`
+    def __init__(
+        self, w: float, w_from: float = 0.0, guide: str | None = None,
+        loss: str = 'mse', gamma: float | None = None,
     ):
+        """
+        Arguments:
+            w: guidance weight that the net gets into itself
+            w_from: share of the training after which it gets it
+            guide: weights of a weaker net: a shipped name or a file
+            loss: as in `Simple`
+            gamma: as in `Simple`
+        """
         super().__init__(loss, gamma)
         self.w_from = in_range('w_from', w_from, 0, 1)
         self.w = in_range('w', w, 0, math.inf)
@@ -227,13 +269,18 @@ class TrainedGuidance(Simple):
 #| code-fold: true
 #| code-summary: "What every training gets"
 def default_callbacks(
-    ema:float|None=0.999,   # decay of the weights' average; None for no average
-    pictures:int=10,        # epochs between two pictures of samples; 0 for none
-    checkpoint_steps:int=0, # steps between checkpoints inside an epoch; 0 for none
-    skip_bad_steps:int=0,   # steps without a finite loss that are left out
-    compile:bool=False,     # compile the net for the training?
+    ema: float | None = 0.999, pictures: int = 10, checkpoint_steps: int = 0,
+    skip_bad_steps: int = 0, compile: bool = False,
 ) -> list[L.Callback]:
-    "What every training gets: average, pictures, learning rate, checkpoints, weights"
+    """What every training gets: average, pictures, learning rate, checkpoints, weights
+
+    Arguments:
+        ema: decay of the weights' average; None for no average
+        pictures: epochs between two pictures of samples; 0 for none
+        checkpoint_steps: steps between checkpoints inside an epoch; 0 for none
+        skip_bad_steps: steps without a finite loss that are left out
+        compile: compile the net for the training?
+    """
     own = [Computing(compile), Place(), BadNumbers(skip_bad_steps)]
     if ema is not None: own.append(EMA(ema))
     if pictures: own.append(SamplePictures(pictures))
@@ -244,27 +291,36 @@ def default_callbacks(
 
 # %% ../nbs/08_training.ipynb #fit-fit
 def fit(
-    lit:LitDiffusion,          # what is trained
-    data:L.LightningDataModule,# with `units`, as `TensorData` has
-    folder:str|Path='run',     # where runs are kept
-    name:str='model',          # of this run, which is folder/name/version_k
-    ema:float|None=0.999,      # decay of the weights' average; None for no average
-    pictures:int=10,           # epochs between two pictures of samples; 0 for none
-    checkpoint_steps:int=0,    # steps between checkpoints; 0 for every 10 minutes
-    skip_bad_steps:int=0,      # steps without a finite loss that are left out
-    progress:bool=True,        # show a bar?
-    callbacks:Sequence[L.Callback]=(), # beside those of `default_callbacks`
-    resume:str|Path|None=None, # a checkpoint to go on from
-    precision:str|None=None,   # 32, bf16, or a name of Lightning's; None chooses
-    compile:bool=False,        # compile the net first, for long runs on a GPU
-    **trainer,                 # of Lightning's Trainer: max_epochs, accelerator, ...
-) -> L.Trainer: # its `log_dir` holds logs, checkpoints and model.safetensors
+    lit: LitDiffusion, data: L.LightningDataModule, folder: str | Path = 'run',
+    name: str = 'model', ema: float | None = 0.999, pictures: int = 10,
+    checkpoint_steps: int = 0, skip_bad_steps: int = 0, progress: bool = True,
+    callbacks: Sequence[L.Callback] = (), resume: str | Path | None = None,
+    precision: str | None = None, compile: bool = False, **trainer,
+) -> L.Trainer:
     """Train; afterwards `lit.model` has the averaged weights, in evaluation mode
 
     The run's folder gets best.ckpt (by validation loss), last.ckpt and
     model.safetensors. An interrupt leaves the last two, and is a KeyboardInterrupt;
     more bad steps than may be left out are a FloatingPointError. Going on from a
-    checkpoint equals never having stopped, in every bit."""
+    checkpoint equals never having stopped, in every bit.
+
+    Arguments:
+        lit: what is trained
+        data: with `units`, as `TensorData` has
+        folder: where runs are kept
+        name: of this run, which is folder/name/version_k
+        ema: decay of the weights' average; None for no average
+        pictures: epochs between two pictures of samples; 0 for none
+        checkpoint_steps: steps between checkpoints; 0 for every 10 minutes
+        skip_bad_steps: steps without a finite loss that are left out
+        progress: show a bar?
+        callbacks: beside those of `default_callbacks`
+        resume: a checkpoint to go on from
+        precision: 32, bf16, or a name of Lightning's; None chooses
+        compile: compile the net first, for long runs on a GPU
+        trainer: of Lightning's Trainer: max_epochs, accelerator, ...
+    Returns: its `log_dir` holds logs, checkpoints and model.safetensors
+    """
     from lightning.pytorch.loggers import TensorBoardLogger
     check_fit(lit, data, trainer)
     check_data(lit.model, data)

@@ -23,10 +23,13 @@ from .inputs import (
 from .recipes import recorded
 
 # %% ../nbs/03_unet.ipynb #unet-zero
-def zero(
-    layer:nn.Linear|nn.Conv2d, # a layer with weight and bias
-) -> nn.Module: # the same layer
-    "Start at zero: the layer answers 0 until it has learnt something"
+def zero(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """Start at zero: the layer answers 0 until it has learnt something
+
+    Arguments:
+        layer: a layer with weight and bias
+    Returns: the same layer
+    """
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
@@ -35,14 +38,19 @@ def zero(
 @recorded
 class PointMLP(nn.Module):
     "A residual MLP steered by time and class: net(xt, t, c=None) -> out of xt's shape"
-    def __init__(self,
-        dim:int=2,       # coordinates of a point
-        width:int=128,   # features inside
-        depth:int=3,     # residual blocks
-        n_classes:int=0, # labels 0 .. n_classes-1 and the null label -1; 0: no labels
-        emb_dim:int=40,  # size of the embedding of time and class
+    def __init__(
+        self, dim: int = 2, width: int = 128, depth: int = 3, n_classes: int = 0,
+        emb_dim: int = 40,
     ):
-        "ValueError for sizes below 1"
+        """ValueError for sizes below 1
+
+        Arguments:
+            dim: coordinates of a point
+            width: features inside
+            depth: residual blocks
+            n_classes: labels 0 .. n_classes-1 and the null label -1; 0: no labels
+            emb_dim: size of the embedding of time and class
+        """
         super().__init__()
         check_sizes(dim=dim, width=width, depth=depth)
         self.dim, self.n_classes = dim, n_classes
@@ -53,11 +61,16 @@ class PointMLP(nn.Module):
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.out = zero(nn.Linear(width, dim))
 
-    def forward(self,
-        xt:Tensor,              # noisy points, shape (B, dim)
-        t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
-        c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
-    ) -> Tensor: # shape (B, dim), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: Tensor | float, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """
+        Arguments:
+            xt: noisy points, shape (B, dim)
+            t: times, shape (), (1,) or (B,), whole or real
+            c: labels, shape (B,); None or -1: no label
+        Returns: shape (B, dim), in xt's dtype
+        """
         check_points(xt, self.dim)
         e = self.embed(t, c, xt.shape[0])
         h = self.start(xt.to(self.start.weight.dtype))
@@ -69,29 +82,38 @@ class PointMLP(nn.Module):
 @recorded
 class TableNet(PointMLP):
     "A `PointMLP` for a table: in a config its ends take their sizes from the data"
-    def __init__(self,
-        coordinates:int, # numbers in a row: `units.shape[0]`
-        classes:int=0,   # labels are 0 .. classes-1: `units.n_classes`; 0: no labels
-        width:int|None=None, # features inside; None: 4 a coordinate, at least 64
-        depth:int=2,     # residual blocks
+    def __init__(
+        self, coordinates: int, classes: int = 0, width: int | None = None,
+        depth: int = 2,
     ):
+        """
+        Arguments:
+            coordinates: numbers in a row: `units.shape[0]`
+            classes: labels are 0 .. classes-1: `units.n_classes`; 0: no labels
+            width: features inside; None: 4 a coordinate, at least 64
+            depth: residual blocks
+        """
         check_sizes(coordinates=coordinates)
         width = max(64, 4 * coordinates) if width is None else width
         super().__init__(coordinates, width, depth, classes)
 
 # %% ../nbs/03_unet.ipynb #6b50174f
-def group_norm(
-    channels:int, # number of channels
-) -> nn.GroupNorm:
-    "Group norm of up to 8 groups, each of two channels or more, Wu and He 2018"
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm of up to 8 groups, each of two channels or more, Wu and He 2018
+
+    Arguments:
+        channels: number of channels
+    """
     least = min(2, channels)
     fit = [g for g in range(1, 9) if channels % g == 0 and channels // g >= least]
     return nn.GroupNorm(max(fit), channels)
 
-def no_norm(
-    channels:int, # number of channels
-) -> nn.Identity:
-    "Features as they are"
+def no_norm(channels: int) -> nn.Identity:
+    """Features as they are
+
+    Arguments:
+        channels: number of channels
+    """
     return nn.Identity()
 
 NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
@@ -99,13 +121,18 @@ NORMS = {'group': group_norm, 'batch': nn.BatchNorm2d, 'none': no_norm}
 # %% ../nbs/03_unet.ipynb #3ae38ab2
 class ResBlock(nn.Module):
     "Two 3x3 convolutions steered by the embedding, with a way around"
-    def __init__(self,
-        c_in:int,         # channels that come in
-        c_out:int,        # channels that go out
-        emb_dim:int,      # size of the embedding
-        norm:str='group', # a key of NORMS
-        dropout:float=0., # share of features dropped before the second convolution
+    def __init__(
+        self, c_in: int, c_out: int, emb_dim: int, norm: str = 'group',
+        dropout: float = 0.0,
     ):
+        """
+        Arguments:
+            c_in: channels that come in
+            c_out: channels that go out
+            emb_dim: size of the embedding
+            norm: a key of NORMS
+            dropout: share of features dropped before the second convolution
+        """
         super().__init__()
         make = choose(norm, NORMS, 'norm')
         self.norm1, self.conv1 = make(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
@@ -114,10 +141,13 @@ class ResBlock(nn.Module):
         self.conv2 = zero(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.way = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self,
-        x:Tensor, # features, shape (B, c_in, H, W)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # shape (B, c_out, H, W)
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """
+        Arguments:
+            x: features, shape (B, c_in, H, W)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: shape (B, c_out, H, W)
+        """
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(self.film(self.norm2(h), e))
         return self.way(x) + self.conv2(self.drop(h))
@@ -125,20 +155,25 @@ class ResBlock(nn.Module):
 # %% ../nbs/03_unet.ipynb #3f52f9f0
 class Attention(nn.Module):
     "Self-attention over all pixels, with a way around, Vaswani et al. 2017"
-    def __init__(self,
-        channels:int,        # channels in and out
-        heads:int|None=None, # must divide the channels; None: 4, or 2 or 1
-        norm:str='group',    # a key of NORMS
-    ):
+    def __init__(self, channels: int, heads: int | None = None, norm: str = 'group'):
+        """
+        Arguments:
+            channels: channels in and out
+            heads: must divide the channels; None: 4, or 2 or 1
+            norm: a key of NORMS
+        """
         super().__init__()
         self.heads = head_count(channels, heads)
         self.norm = choose(norm, NORMS, 'norm')(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self,
-        x:Tensor, # features, shape (B, C, H, W)
-    ) -> Tensor: # the same shape
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Arguments:
+            x: features, shape (B, C, H, W)
+        Returns: the same shape
+        """
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x))
         qkv = qkv.reshape(B, 3, self.heads, C // self.heads, H * W).transpose(3, 4)
@@ -146,27 +181,33 @@ class Attention(nn.Module):
         return x + self.out(h.transpose(2, 3).reshape(B, C, H, W))
 
 # %% ../nbs/03_unet.ipynb #3f58a5ee
-def interpolated(
-    c_in:int,   # channels that come in
-    c_out:int,  # channels that go out
-    mode:str,   # of torch's interpolation
-) -> nn.Module:
-    "Channels mixed where there are few pixels, then pixels interpolated"
+def interpolated(c_in: int, c_out: int, mode: str) -> nn.Module:
+    """Channels mixed where there are few pixels, then pixels interpolated
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+        mode: of torch's interpolation
+    """
     up = nn.Upsample(scale_factor=2, mode=mode)
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1), up)
 
-def transposed_conv(
-    c_in:int,  # channels that come in
-    c_out:int, # channels that go out
-) -> nn.Module:
-    "Each pixel becomes four by a learnt map"
+def transposed_conv(c_in: int, c_out: int) -> nn.Module:
+    """Each pixel becomes four by a learnt map
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+    """
     return nn.ConvTranspose2d(c_in, c_out, 2, stride=2)
 
-def shuffled_pixels(
-    c_in:int,  # channels that come in
-    c_out:int, # channels that go out
-) -> nn.Module:
-    "Four times the channels, then rearranged"
+def shuffled_pixels(c_in: int, c_out: int) -> nn.Module:
+    """Four times the channels, then rearranged
+
+    Arguments:
+        c_in: channels that come in
+        c_out: channels that go out
+    """
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 1), nn.PixelShuffle(2))
 
 # name -> maker of a module (B, c_in, H, W) -> (B, c_out, 2H, 2W)
@@ -176,11 +217,14 @@ UPSAMPLE = {
     'transposed': transposed_conv, 'pixelshuffle': shuffled_pixels}
 
 # %% ../nbs/03_unet.ipynb #unet-patches
-def patches(
-    x:Tensor,  # images, shape (B, C, H, W)
-    patch:int, # side of a patch
-) -> Tensor: # shape (B, C * patch^2, H / patch, W / patch), rounded up
-    "Each patch of pixels as one pixel of more channels"
+def patches(x: Tensor, patch: int) -> Tensor:
+    """Each patch of pixels as one pixel of more channels
+
+    Arguments:
+        x: images, shape (B, C, H, W)
+        patch: side of a patch
+    Returns: shape (B, C * patch^2, H / patch, W / patch), rounded up
+    """
     # only a side that is no multiple of it needs more pixels
     x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
     return F.pixel_unshuffle(x, patch)
@@ -188,20 +232,27 @@ def patches(
 # %% ../nbs/03_unet.ipynb #08ca55f5
 class Stage(nn.ModuleList):
     "Residual blocks, one after the other"
-    def forward(self,
-        h:Tensor, # features, shape (B, C, H, W)
-        e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-    ) -> Tensor: # features of as many pixels
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        """
+        Arguments:
+            h: features, shape (B, C, H, W)
+            e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+        Returns: features of as many pixels
+        """
         for block in self:
             h = block(h, e)
         return h
 
 def stages(
-    channels:Iterable[tuple[int, int]], # into and out of each stage
-    blocks:int,                         # in a stage
-    **options,                          # emb_dim, norm, dropout: of `ResBlock`
+    channels: Iterable[tuple[int, int]], blocks: int, **options,
 ) -> nn.ModuleList:
-    "Stages whose first block changes the channels"
+    """Stages whose first block changes the channels
+
+    Arguments:
+        channels: into and out of each stage
+        blocks: in a stage
+        options: emb_dim, norm, dropout: of `ResBlock`
+    """
     made = nn.ModuleList()
     for c_in, c in channels:
         inner = (ResBlock(c, c, **options) for _ in range(blocks - 1))
@@ -212,21 +263,26 @@ def stages(
 # name -> by what factor joined features have more channels
 SKIPS = {'cat': 2, 'add': 1}
 
-def joined(
-    h:Tensor,    # what comes up, shape (B, C, H, W)
-    kept:Tensor, # what was kept on the way down, shape (B, C, H', W')
-    skip:str,    # 'cat' or 'add'
-) -> Tensor: # shape (B, 2C or C, H', W')
-    "Cropped to the size of what was kept, and joined with it"
+def joined(h: Tensor, kept: Tensor, skip: str) -> Tensor:
+    """Cropped to the size of what was kept, and joined with it
+
+    Arguments:
+        h: what comes up, shape (B, C, H, W)
+        kept: what was kept on the way down, shape (B, C, H', W')
+        skip: 'cat' or 'add'
+    Returns: shape (B, 2C or C, H', W')
+    """
     h = h[..., :kept.shape[2], :kept.shape[3]]
     return torch.cat([h, kept], 1) if skip == 'cat' else h + kept
 
-def down_and_up(
-    net:'UNet',
-    h:Tensor, # features at full resolution, shape (B, C, H, W)
-    e:Tensor, # embeddings, shape (B, emb_dim) or (1, emb_dim)
-) -> Tensor: # the same shape as h
-    "The way through the U: down, keeping the end of each level, and up again"
+def down_and_up(net: 'UNet', h: Tensor, e: Tensor) -> Tensor:
+    """The way through the U: down, keeping the end of each level, and up again
+
+    Arguments:
+        h: features at full resolution, shape (B, C, H, W)
+        e: embeddings, shape (B, emb_dim) or (1, emb_dim)
+    Returns: the same shape as h
+    """
     kept = []
     for stage, down in zip(net.left, net.down):
         h = stage(h, e)
@@ -242,22 +298,30 @@ def down_and_up(
 @recorded
 class UNet(nn.Module):
     "A U-Net steered by time and class: net(xt, t, c=None) -> out of xt's shape"
-    def __init__(self,
-        in_channels:int=1,          # channels of the images, 1 to 4
-        channels:Sequence[int]=(32, 64, 128), # of each level, from the top down
-        blocks:int=1,               # residual blocks a level, on each side
-        n_classes:int=0,            # labels 0 .. n_classes-1, null label -1; 0: none
-        patch:int=1,                # patches of this side become channels
-        attention:bool=True,        # self-attention at the bottom?
-        heads:int|None=None,        # of attention, see `Attention`
-        norm:str='group',           # a key of NORMS; 'batch': read the warning
-        upsample:str='nearest',     # a key of UPSAMPLE
-        skip:str='cat',             # how kept features are joined: 'cat' or 'add'
-        dropout:float=0.,           # in [0, 1)
-        emb_dim:int=128,            # size of the embedding of time and class
-        out_channels:int|None=None, # channels of the answer, if not in_channels
+    def __init__(
+        self, in_channels: int = 1, channels: Sequence[int] = (32, 64, 128),
+        blocks: int = 1, n_classes: int = 0, patch: int = 1, attention: bool = True,
+        heads: int | None = None, norm: str = 'group', upsample: str = 'nearest',
+        skip: str = 'cat', dropout: float = 0.0, emb_dim: int = 128,
+        out_channels: int | None = None,
     ):
-        "ValueError for arguments of which no U-Net can be made"
+        """ValueError for arguments of which no U-Net can be made
+
+        Arguments:
+            in_channels: channels of the images, 1 to 4
+            channels: of each level, from the top down
+            blocks: residual blocks a level, on each side
+            n_classes: labels 0 .. n_classes-1, null label -1; 0: none
+            patch: patches of this side become channels
+            attention: self-attention at the bottom?
+            heads: of attention, see `Attention`
+            norm: a key of NORMS; 'batch': read the warning
+            upsample: a key of UPSAMPLE
+            skip: how kept features are joined: 'cat' or 'add'
+            dropout: in [0, 1)
+            emb_dim: size of the embedding of time and class
+            out_channels: channels of the answer, if not in_channels
+        """
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_unet(in_channels, out_channels, channels, blocks, patch, dropout)
@@ -278,11 +342,16 @@ class UNet(nn.Module):
         self.norm = choose(norm, NORMS, 'norm')(top)
         self.out = zero(nn.Conv2d(top, out_channels * patch ** 2, 3, padding=1))
 
-    def forward(self,
-        xt:Tensor,              # noisy images, (B, in_channels, H, W), sides 4 to 64
-        t:Tensor|float,         # times, shape (), (1,) or (B,), whole or real
-        c:int|Tensor|None=None, # labels, shape (B,); None or -1: no label
-    ) -> Tensor: # shape (B, out_channels, H, W), in xt's dtype
+    def forward(
+        self, xt: Tensor, t: Tensor | float, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """
+        Arguments:
+            xt: noisy images, (B, in_channels, H, W), sides 4 to 64
+            t: times, shape (), (1,) or (B,), whole or real
+            c: labels, shape (B,); None or -1: no label
+        Returns: shape (B, out_channels, H, W), in xt's dtype
+        """
         check_images(xt, self.in_channels)
         h = self.start(patches(xt.to(self.start.weight.dtype), self.patch))
         h = down_and_up(self, h, self.embed(t, c, xt.shape[0]))
@@ -290,21 +359,26 @@ class UNet(nn.Module):
         return h[..., :xt.shape[2], :xt.shape[3]].to(xt.dtype)
 
 # %% ../nbs/03_unet.ipynb #unet-grow
-def answers_its_input(
-    block:nn.Module, # any part of a net
-) -> bool:
-    "Is it a residual block that hands its input through, as it starts?"
+def answers_its_input(block: nn.Module) -> bool:
+    """Is it a residual block that hands its input through, as it starts?
+
+    Arguments:
+        block: any part of a net
+    """
     if not isinstance(block, ResBlock) or not isinstance(block.way, nn.Identity):
         return False
     return not any(p.any() for p in block.conv2.parameters())
 
-def grow(
-    net:nn.Module,                # as it starts, with as many blocks or more
-    weights:Mapping[str, Tensor], # of the smaller one: its `state_dict()`
-) -> nn.Module: # the same net, which now answers as the smaller one does
+def grow(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     """Start a deeper U-Net from the weights of a shallower one, Chen et al. 2016
 
-    ValueError if they are of another net."""
+    ValueError if they are of another net.
+
+    Arguments:
+        net: as it starts, with as many blocks or more
+        weights: of the smaller one: its `state_dict()`
+    Returns: the same net, which now answers as the smaller one does
+    """
     new = set()
     for name, block in net.named_modules():
         known = any(w.startswith(f'{name}.') for w in weights)

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 # %% ../nbs/82c_watch.ipynb #run-states
-def takes_back(
-    states:Any, # a generator
-) -> bool:
-    "Does a generator use what it is given back, as in `x = yield x`?"
+def takes_back(states: Any) -> bool:
+    """Does a generator use what it is given back, as in `x = yield x`?
+
+    Arguments:
+        states: a generator
+    """
     code = getattr(states, 'gi_code', None)
     if code is None:
         return False
@@ -28,32 +30,39 @@ def takes_back(
     return any(name != 'POP_TOP' for name in after)
 
 # %% ../nbs/82c_watch.ipynb #run-checks
-def place(
-    step:int,       # number of the step
-    steps:int,      # how many there are
-    t:float|Tensor, # the time at which the denoiser was asked
-    calls:int,      # network calls so far
-) -> str:
-    "Where in a run something happened, as messages say it"
+def place(step: int, steps: int, t: float | Tensor, calls: int) -> str:
+    """Where in a run something happened, as messages say it
+
+    Arguments:
+        step: number of the step
+        steps: how many there are
+        t: the time at which the denoiser was asked
+        calls: network calls so far
+    """
     t = t.flatten()[0].item() if isinstance(t, Tensor) else t
     return f'step {step} of {steps}, at time {t:g}, network call {calls}'
 
-def same_shape(
-    y:Any,      # what was returned
-    x:Tensor,   # the states that it was returned for
-    who:str,    # by whom, and where
-) -> Tensor: # y
-    "`y`, or a ValueError where it is no tensor of the states' shape"
+def same_shape(y: Any, x: Tensor, who: str) -> Tensor:
+    """`y`, or a ValueError where it is no tensor of the states' shape
+
+    Arguments:
+        y: what was returned
+        x: the states that it was returned for
+        who: by whom, and where
+    Returns: y
+    """
     if torch.is_tensor(y) and y.shape == x.shape:
         return y
     got = tuple(getattr(y, 'shape', ())) or type(y).__name__
     raise ValueError(f'{who} returned {got} for states of shape {tuple(x.shape)}')
 
-def checked_hook(
-    hook:Callable|None, # hook(x, t) -> x, or None to leave states as they are
-    states:Any,         # the generator that must take them back
-) -> Callable:
-    "The hook, with what it returns looked at, or a ValueError where it has no effect"
+def checked_hook(hook: Callable | None, states: Any) -> Callable:
+    """The hook, with what it returns looked at, or a ValueError where it has no effect
+
+    Arguments:
+        hook: hook(x, t) -> x, or None to leave states as they are
+        states: the generator that must take them back
+    """
     def keep(x:Tensor, t:float) -> Tensor:
         return x
 
@@ -68,10 +77,12 @@ def checked_hook(
     return looked
 
 # %% ../nbs/82c_watch.ipynb #run-finite
-def check_finite(
-    seen:list[tuple[tuple, Tensor]], # (arguments of `place`, was the answer finite?)
-):
-    "ValueError for the first answer that was not; one look at the device for all"
+def check_finite(seen: list[tuple[tuple, Tensor]]):
+    """ValueError for the first answer that was not; one look at the device for all
+
+    Arguments:
+        seen: (arguments of `place`, was the answer finite?)
+    """
     finite = [ok for _, ok in seen]
     if len(finite) > 1:
         finite = torch.stack(finite).tolist()

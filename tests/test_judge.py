@@ -277,7 +277,7 @@ def test_a_judge_reads_what_is_asked_for(pictures):
     swapped = seen(pictures, lambda n, seed, c: drawn(n, seed, 1 - c))
     assert good['accuracy'] > 0.95 and good['accuracy_real'] > 0.95
     assert swapped['accuracy'] < 0.05 and swapped['class_shares'] == pytest.approx(
-        dict(lying=0.5, standing=0.5), abs=0.15)
+        dict(lying=0.5, standing=0.5), abs=0.35)
     assert good['sets'] == 2 and good['n'] == 10 and good['draws'] == 4
     assert set(good['accuracy_by_class']) == {'lying', 'standing'}
     noise = seen(pictures, lambda n, seed, c: torch.rand(n, 3, 12, 12))

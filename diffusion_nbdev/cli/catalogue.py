@@ -24,14 +24,19 @@ HERE = Path(__file__).parent.parent if IN_PACKAGE else Path('../diffusion_nbdev'
 HERE = HERE.resolve()
 
 # %% ../../nbs/91a_catalogue.ipynb #a-configs
-def configs() -> dict[str, Path]: # name -> file
-    "The configs that come with the package"
+def configs() -> dict[str, Path]:
+    """The configs that come with the package
+
+    Returns: name -> file
+    """
     return {path.stem: path for path in sorted((HERE/'configs').glob('*.yaml'))}
 
-def find_config(
-    name:str, # a packaged name, or a path
-) -> Path:
-    "The file that a config's name stands for"
+def find_config(name: str) -> Path:
+    """The file that a config's name stands for
+
+    Arguments:
+        name: a packaged name, or a path
+    """
     if name in configs():
         return configs()[name]
     path = Path(name)
@@ -42,16 +47,22 @@ def find_config(
     return choose(name, configs(), 'config')
 
 # %% ../../nbs/91a_catalogue.ipynb #a-cards
-def header(
-    path:Path, # a safetensors file
-) -> dict: # tensor name -> dtype, shape, place; and __metadata__
-    "The table of contents of a weights file"
+def header(path: Path) -> dict:
+    """The table of contents of a weights file
+
+    Arguments:
+        path: a safetensors file
+    Returns: tensor name -> dtype, shape, place; and __metadata__
+    """
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
         return json.loads(file.read(length))
 
-def quick_cards() -> dict[str, dict]: # name -> card, with the number of weights
-    "What the shipped weights say about themselves, unchecked"
+def quick_cards() -> dict[str, dict]:
+    """What the shipped weights say about themselves, unchecked
+
+    Returns: name -> card, with the number of weights
+    """
     found = {}
     for path in sorted((HERE/'weights').glob('*.safetensors')):
         tensors = header(path)
@@ -64,25 +75,33 @@ def quick_cards() -> dict[str, dict]: # name -> card, with the number of weights
 # what @sampler writes on a sampler
 FACTS = 'order', 'calls', 'stochastic', 'adaptive'
 
-def first_line(
-    f:Callable, # with a docstring
-) -> str:
-    "What a function is, in one line"
+def first_line(f: Callable) -> str:
+    """What a function is, in one line
+
+    Arguments:
+        f: with a docstring
+    """
     return (f.__doc__ or '').strip().partition('\n')[0]
 
-def option(
-    p,           # a parameter of a sampler, as `inspect` describes it
-    meaning:str, # in words
-) -> dict: # kind, default, help
-    "What the command line needs to know of an option"
+def option(p, meaning: str) -> dict:
+    """What the command line needs to know of an option
+
+    Arguments:
+        p: a parameter of a sampler, as `inspect` describes it
+        meaning: in words
+    Returns: kind, default, help
+    """
     kind = p.annotation.__name__ if isinstance(p.annotation, type) else 'any'
     return dict(kind=kind, default=repr(p.default), help=meaning)
 
-def described(
-    sampler:Callable,   # a function under @sampler
-    meanings:dict|None=None, # option -> its meaning in words
-) -> dict: # module, facts, steps, options, doc
-    "What a sampler says about itself, as JSON can hold it"
+def described(sampler: Callable, meanings: dict | None = None) -> dict:
+    """What a sampler says about itself, as JSON can hold it
+
+    Arguments:
+        sampler: a function under @sampler
+        meanings: option -> its meaning in words
+    Returns: module, facts, steps, options, doc
+    """
     import inspect
     params, meanings = inspect.signature(sampler).parameters, meanings or {}
     return dict(
@@ -93,10 +112,13 @@ def described(
 # %% ../../nbs/91a_catalogue.ipynb #a-write
 CATALOGUE = HERE/'catalogue.json'
 
-def imported_catalogue(
-    meanings:Callable, # function -> {argument: its meaning in words}
-) -> dict: # samplers and grids
-    "What the table must say, found by importing the whole package"
+def imported_catalogue(meanings: Callable) -> dict:
+    """What the table must say, found by importing the whole package
+
+    Arguments:
+        meanings: function -> {argument: its meaning in words}
+    Returns: samplers and grids
+    """
     for path in sorted(HERE.glob('[a-z]*.py')):
         if path.stem != 'all':
             importlib.import_module(f'diffusion_nbdev.{path.stem}')
@@ -110,32 +132,42 @@ def imported_catalogue(
                 grids={name: first_line(GRIDS[name]) for name in sorted(GRIDS)})
 
 # %% ../../nbs/91a_catalogue.ipynb #a-write-b
-def write_catalogue(
-    meanings:Callable,   # function -> {argument: its meaning in words}
-    path:Path=CATALOGUE, # where to
-) -> Path:
-    "Write the table of samplers and grids, whole or not at all"
+def write_catalogue(meanings: Callable, path: Path = CATALOGUE) -> Path:
+    """Write the table of samplers and grids, whole or not at all
+
+    Arguments:
+        meanings: function -> {argument: its meaning in words}
+        path: where to
+    """
     from diffusion_nbdev.files import whole_file
     text = json.dumps(imported_catalogue(meanings), indent=1)
     with whole_file(path) as beside:
         beside.write_text(text + '\n', encoding='utf-8')
     return path
 
-def samplers() -> dict[str, dict]: # name -> module, facts, steps, options, doc
-    "The samplers of the package"
+def samplers() -> dict[str, dict]:
+    """The samplers of the package
+
+    Returns: name -> module, facts, steps, options, doc
+    """
     return json.loads(CATALOGUE.read_text(encoding='utf-8'))['samplers']
 
-def grids() -> dict[str, str]: # name -> what it is
-    "The time grids of the package"
+def grids() -> dict[str, str]:
+    """The time grids of the package
+
+    Returns: name -> what it is
+    """
     return json.loads(CATALOGUE.read_text(encoding='utf-8'))['grids']
 
 # %% ../../nbs/91a_catalogue.ipynb #a-own
-def imported(
-    path:str,   # module.name
-    trust:bool, # was --trust typed?
-    what:str,   # what kind of thing it should be, for messages
-): # what the name stands for
-    "Something of your own, imported; a ValueError if it is not trusted or not there"
+def imported(path: str, trust: bool, what: str):
+    """Something of your own, imported; a ValueError if it is not trusted or not there
+
+    Arguments:
+        path: module.name
+        trust: was --trust typed?
+        what: what kind of thing it should be, for messages
+    """
     if not trust:
         raise ValueError(f'{what} {path!r} is code of your own: '
                          'refused unless you --trust it')
@@ -150,11 +182,13 @@ def imported(
     return getattr(found, choose(name, public, f'name in {module}:'))
 
 # %% ../../nbs/91a_catalogue.ipynb #a-own-b
-def own_sampler(
-    path:str,   # module.function
-    trust:bool, # was --trust typed?
-) -> Callable:
-    "A sampler of your own"
+def own_sampler(path: str, trust: bool) -> Callable:
+    """A sampler of your own
+
+    Arguments:
+        path: module.function
+        trust: was --trust typed?
+    """
     found = imported(path, trust, 'sampler')
     if not all(hasattr(found, k) for k in (*FACTS, 'options')):
         raise ValueError(f'sampler {path!r}: must be a generator function '
@@ -162,11 +196,13 @@ def own_sampler(
     return found
 
 # %% ../../nbs/91a_catalogue.ipynb #a-say
-def about_weights(
-    name:str,  # of shipped weights
-    card:dict, # of theirs
-) -> str:
-    "Weights in one line"
+def about_weights(name: str, card: dict) -> str:
+    """Weights in one line
+
+    Arguments:
+        name: of shipped weights
+        card: of theirs
+    """
     net = card['net']['class_path'].rpartition('.')[2]
     if 'sched' in card:
         return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}; "
@@ -175,10 +211,13 @@ def about_weights(
     return (f'{net}, a judge of {judged}, as in diffusion evaluate --judge {name}; '
             'draws nothing')
 
-def about_sampler(
-    s:dict, # of `samplers`
-) -> list[str]: # lines
-    "Order, cost and options of a sampler"
+def about_sampler(s: dict) -> list[str]:
+    """Order, cost and options of a sampler
+
+    Arguments:
+        s: of `samplers`
+    Returns: lines
+    """
     noise = 'stochastic' if s['stochastic'] else 'deterministic by default'
     calls = f"{s['calls']} network call{'s' * (s['calls'] > 1)} a step"
     cost = f"{calls}, {s['steps'] or 'all'} steps by default"
@@ -188,19 +227,23 @@ def about_sampler(
     return [f"order {s['order']}, {noise}, {cost}", *options]
 
 # %% ../../nbs/91a_catalogue.ipynb #a2d11a95
-def wrapped(
-    text:str,  # of any length
-    before:str,# on its first line; as many blanks before the others
-) -> str:
-    "Lines of at most 88 columns"
+def wrapped(text: str, before: str) -> str:
+    """Lines of at most 88 columns
+
+    Arguments:
+        text: of any length
+        before: on its first line; as many blanks before the others
+    """
     return textwrap.fill(text, 88, initial_indent=before, break_on_hyphens=False,
                          subsequent_indent=' ' * len(before))
 
-def show(
-    name:str, # of a thing
-    text:str, # about it
-):
-    "An entry of a list, at most 88 columns wide"
+def show(name: str, text: str):
+    """An entry of a list, at most 88 columns wide
+
+    Arguments:
+        name: of a thing
+        text: about it
+    """
     print(wrapped(text, f'  {name:<15} '))
 
 def list_configs():
@@ -219,10 +262,12 @@ def list_weights():
         print('  none')
 
 # %% ../../nbs/91a_catalogue.ipynb #a2d11a95-b
-def list_samplers(
-    everything:bool, # with options and grids?
-):
-    "Samplers, and how to call them"
+def list_samplers(everything: bool):
+    """Samplers, and how to call them
+
+    Arguments:
+        everything: with options and grids?
+    """
     print(f"{'samplers':<17} diffusion sample WEIGHTS --sampler NAME")
     for name, s in samplers().items():
         show(name, s['doc'])
@@ -236,10 +281,12 @@ def list_samplers(
 # %% ../../nbs/91a_catalogue.ipynb #96110d91
 LISTS = 'configs', 'weights', 'samplers'
 
-def list_things(
-    args, # what: one of LISTS, or None for all
-):
-    "Configs, weights and samplers, one line each"
+def list_things(args):
+    """Configs, weights and samplers, one line each
+
+    Arguments:
+        args: what: one of LISTS, or None for all
+    """
     wanted = LISTS if args.what is None else [choose(args.what, LISTS, 'list')]
     if 'configs' in wanted:
         list_configs()
@@ -248,17 +295,21 @@ def list_things(
     if 'samplers' in wanted:
         list_samplers(everything=args.what is not None)
 
-def init(
-    args, # config: a packaged one
-):
-    "Print a packaged config, for a file of your own"
+def init(args):
+    """Print a packaged config, for a file of your own
+
+    Arguments:
+        args: config: a packaged one
+    """
     path = choose(args.config, configs(), 'config')
     print(path.read_text(encoding='utf-8'), end='')
 
-def card(
-    args, # weights: a name, a file or a run
-):
-    "Print what a weights file says about itself, after checking the file"
+def card(args):
+    """Print what a weights file says about itself, after checking the file
+
+    Arguments:
+        args: weights: a name, a file or a run
+    """
     from diffusion_nbdev.files import find_weights, read_safetensors
     _, found = read_safetensors(find_weights(args.weights))
     print(json.dumps(found, indent=1))

@@ -33,10 +33,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 # %% ../../nbs/91f_demo.ipynb #658a9376-b
-def trained(
-    epochs:int|None=None, # None for those of SHORT
-): # the experiment, and the history of its losses
-    "The packaged experiment, shortened and run"
+def trained(epochs: int | None = None):
+    """The packaged experiment, shortened and run
+
+    Arguments:
+        epochs: None for those of SHORT
+    """
     from diffusion_nbdev.callbacks import History
     from diffusion_nbdev.cli.experiment import experiment
     from diffusion_nbdev.trainer import interruptible
@@ -51,12 +53,15 @@ def trained(
     return found, history
 
 # %% ../../nbs/91f_demo.ipynb #f-states
-def kept_states(
-    model,    # trained
-    n:int,    # number of points
-    bar:bool, # show a progress bar?
-) -> dict: # time -> states in the model's units, shape (n, 2)
-    "Some states of DDPM on their way, from the noise to the samples"
+def kept_states(model, n: int, bar: bool) -> dict:
+    """Some states of DDPM on their way, from the noise to the samples
+
+    Arguments:
+        model: trained
+        n: number of points
+        bar: show a progress bar?
+    Returns: time -> states in the model's units, shape (n, 2)
+    """
     import torch
     from tqdm.auto import tqdm
     from diffusion_nbdev.ddpm import ddpm
@@ -69,11 +74,13 @@ def kept_states(
     return {t: x for t, x in zip(range(T, -1, -1), path) if t in keep}
 
 # %% ../../nbs/91f_demo.ipynb #f-states-b
-def print_scores(
-    sets:dict, # name -> samples in the data's own units
-    n:int,     # number of points in each
-):
-    "A table of distances to real points"
+def print_scores(sets: dict, n: int):
+    """A table of distances to real points
+
+    Arguments:
+        sets: name -> samples in the data's own units
+        n: number of points in each
+    """
     from diffusion_nbdev.metrics import floor_of, score_points, spread
     from diffusion_nbdev.swissroll import swissroll
     floor = floor_of('sliced_w2', swissroll, n)
@@ -86,31 +93,38 @@ def print_scores(
         print(f"{name:<18}{s['value']:8.3f}{s['floor']:17.3f}{s['excess']:9.4f}")
 
 # %% ../../nbs/91f_demo.ipynb #3d7970e0
-def curve(
-    points:list, # (step, value)
-    width:int=1, # steps to average over
-) -> tuple[list, list]: # steps and values
-    "A loss curve, averaged over blocks of steps"
+def curve(points: list, width: int = 1) -> tuple[list, list]:
+    """A loss curve, averaged over blocks of steps
+
+    Arguments:
+        points: (step, value)
+        width: steps to average over
+    Returns: steps and values
+    """
     blocks = [points[k:k + width] for k in range(0, len(points), width)]
     means = [sum(float(v) for _, v in b) / len(b) for b in blocks]
     return [b[-1][0] for b in blocks], means
 
-def draw_strip(
-    path:Path,   # .png
-    strip:list,  # states, one a panel
-    times:list,  # of theirs
-):
-    "States side by side, with their times"
+def draw_strip(path: Path, strip: list, times: list):
+    """States side by side, with their times
+
+    Arguments:
+        path: .png
+        strip: states, one a panel
+        times: of theirs
+    """
     from diffusion_nbdev import plots, style
     with figure(1, len(times), (1.8, 1.95)) as axes:
         ax = plots.show_path(strip, times=times, at=times, lim=3.8, axes=axes)
         style.save_figure(ax, path)
 
-def draw_sets(
-    path:Path,  # .png
-    shown:dict, # name -> points in the data's own units
-):
-    "Sets of points side by side"
+def draw_sets(path: Path, shown: dict):
+    """Sets of points side by side
+
+    Arguments:
+        path: .png
+        shown: name -> points in the data's own units
+    """
     from diffusion_nbdev import plots, style
     with figure(1, len(shown), (2.6, 2.6)) as axes:
         for ax, (name, x) in zip(axes, shown.items()):
@@ -118,11 +132,13 @@ def draw_sets(
         style.save_figure(axes[0], path)
 
 # %% ../../nbs/91f_demo.ipynb #3d7970e0-b
-def draw_losses(
-    path:Path, # .png
-    history,   # of the training
-):
-    "The loss of training and the loss of validation"
+def draw_losses(path: Path, history):
+    """The loss of training and the loss of validation
+
+    Arguments:
+        path: .png
+        history: of the training
+    """
     from diffusion_nbdev import style
     steps, losses = curve(history.train, 50)
     with figure(1, 1, (5, 3)) as ax:
@@ -136,14 +152,18 @@ def draw_losses(
 
 # %% ../../nbs/91f_demo.ipynb #f-draw
 def draw_demo(
-    folder:Path, # where to
-    model,       # trained
-    data,        # real points in the data's own units
-    states:dict, # of the reverse process: time -> states in the model's units
-    sets:dict,   # sampler -> samples in the data's own units
-    history,     # of the training
+    folder: Path, model, data, states: dict, sets: dict, history,
 ) -> list[Path]:
-    "The four pictures of the demo"
+    """The four pictures of the demo
+
+    Arguments:
+        folder: where to
+        model: trained
+        data: real points in the data's own units
+        states: of the reverse process: time -> states in the model's units
+        sets: sampler -> samples in the data's own units
+        history: of the training
+    """
     from diffusion_nbdev.schedules import diffuse
     names = 'forward', 'reverse', 'samples', 'loss'
     forward, reverse, samples, loss = paths = [folder/f'{name}.png' for name in names]
@@ -156,30 +176,37 @@ def draw_demo(
     return paths
 
 # %% ../../nbs/91f_demo.ipynb #demo-sets
-def two_sets(
-    model,  # trained
-    x0,     # samples of DDPM in the model's units
-    n:int,  # samples of DDIM
-) -> dict: # sampler -> samples in the data's own units
-    "What DDPM has drawn, and DDIM in twenty steps"
+def two_sets(model, x0, n: int) -> dict:
+    """What DDPM has drawn, and DDIM in twenty steps
+
+    Arguments:
+        model: trained
+        x0: samples of DDPM in the model's units
+        n: samples of DDIM
+    Returns: sampler -> samples in the data's own units
+    """
     return {f'DDPM, {model.sched.T} steps': model.data.to_data(x0),
             'DDIM, 20 steps': model.generate('ddim', n=20, num=n, seed=0)}
 
-def say_done(
-    paths:list[Path], # of the pictures
-    run:str|None,     # its folder
-    seconds:float,    # since the start
-):
-    "Where everything is"
+def say_done(paths: list[Path], run: str | None, seconds: float):
+    """Where everything is
+
+    Arguments:
+        paths: of the pictures
+        run: its folder
+        seconds: since the start
+    """
     print('\nPictures:', *(f'  {p}' for p in paths), sep='\n')
     print(f'The run: {run} (tensorboard --logdir run)')
     print(f'{seconds:.0f} s')
 
 # %% ../../nbs/91f_demo.ipynb #f8373015
-def demo(
-    args, # parsed arguments: folder, n, epochs, quiet
-):
-    "Train the Swiss roll from scratch, sample it twice, judge and draw"
+def demo(args):
+    """Train the Swiss roll from scratch, sample it twice, judge and draw
+
+    Arguments:
+        args: parsed arguments: folder, n, epochs, quiet
+    """
     folder = Path(args.folder)
     checked_out(folder/'samples.png')
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .. import __version__
 from .catalogue import samplers
-from .judge import own_judge
+from .judge import labels_of, own_judge
 from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
@@ -25,20 +25,25 @@ from .sample import drawing, knows_classes, open_model
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5
 REAL = dict(swissroll='swissroll:swissroll') # name of the units -> module:function
 
-def maker(
-    name:str, # of a model's units
-) -> Callable|None: # draw(n, seed); None for data of which there are only so many rows
-    "What makes fresh real data"
+def maker(name: str) -> Callable | None:
+    """What makes fresh real data
+
+    Arguments:
+        name: of a model's units
+    Returns: draw(n, seed); None for data of which there are only so many rows
+    """
     if name not in REAL: return None
     module, _, function = REAL[name].partition(':')
     return getattr(importlib.import_module(f'diffusion_nbdev.{module}'), function)
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-b
-def real_rows(
-    args,  # parsed arguments: data, weights, labels, trust
-    model, # whose data is asked for
-) -> Real:
-    "Rows of the data that is named, or else of the run's own"
+def real_rows(args, model) -> Real:
+    """Rows of the data that is named, or else of the run's own
+
+    Arguments:
+        args: parsed arguments: data, weights, labels, trust
+        model: whose data is asked for
+    """
     if args.data is not None: return named_rows(args, model)
     config = config_beside(args.weights)
     if config is None:
@@ -48,11 +53,13 @@ def real_rows(
     return config_rows(config, model, args.trust)
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5-c
-def several(
-    text:str|None, # values with commas between
-    kind:type=str, # of one value
-) -> list:
-    "A list from the command line"
+def several(text: str | None, kind: type = str) -> list:
+    """A list from the command line
+
+    Arguments:
+        text: values with commas between
+        kind: of one value
+    """
     if text is None:
         return [None]
     try:
@@ -62,12 +69,15 @@ def several(
         raise ValueError(f'{text!r}: {rule}') from None
 
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7
-def point_judge(
-    args,          # parsed arguments: n, metric, pairs, seeds, seed, c
-    model,         # that draws
-    draw:Callable, # draw(n, seed): fresh real points
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distance between point sets, its floor, the excess"
+def point_judge(args, model, draw: Callable) -> tuple[Callable, str]:
+    """Distance between point sets, its floor, the excess
+
+    Arguments:
+        args: parsed arguments: n, metric, pairs, seeds, seed, c
+        model: that draws
+        draw: draw(n, seed): fresh real points
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     from diffusion_nbdev.metrics import floor_of, score_points
     n, metric = args.n or 10_000, args.metric or 'sliced_w2'
     floor = []
@@ -87,12 +97,15 @@ PIXELS = ('pixels say little: a picture that is moved a little is farther from i
           'than from other pictures; diffusion judge trains a judge of your own '
           'classes, and --judge FILE takes it')
 
-def rows_asked(
-    args,      # parsed arguments: n, c, data
-    model,     # that draws
-    real:Real, # all real rows
-) -> tuple[Real, int]: # those of the classes that are asked for; how many on each side
-    "What is compared with what; ValueError if there are too few rows"
+def rows_asked(args, model, real: Real) -> tuple[Real, int]:
+    """What is compared with what; ValueError if there are too few rows
+
+    Arguments:
+        args: parsed arguments: n, c, data
+        model: that draws
+        real: all real rows
+    Returns: those of the classes that are asked for; how many on each side
+    """
     if real.c is not None and model.n_classes and args.c is not None:
         labels = labels_for(args.c, model, 1000)
         real = real.only(set(labels.tolist()))
@@ -104,10 +117,13 @@ def rows_asked(
     return real, n
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-measure
-def measure_of(
-    real:Real, # real rows
-) -> tuple[Callable, str]: # of rows, and in words
-    "In what distances are measured: the data's units, or each column's own"
+def measure_of(real: Real) -> tuple[Callable, str]:
+    """In what distances are measured: the data's units, or each column's own
+
+    Arguments:
+        real: real rows
+    Returns: of rows, and in words
+    """
     from diffusion_nbdev.compared import column_scale
     from diffusion_nbdev.data import of_one_size
     x = real.x.double()
@@ -118,30 +134,39 @@ def measure_of(
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-gaps
 FEWEST = 10 # rows of a set whose columns are compared
 
-def side_by_side(
-    found:list[tuple], # (rows, real rows, labels of both or None), sets of samples
-    real:list[tuple],  # the same of real rows
-    columns:list[str], # names
-) -> dict: # empty of too few rows
-    "How samples differ from real rows, beside what real rows do"
+def side_by_side(found: list[tuple], real: list[tuple], columns: list[str]) -> dict:
+    """How samples differ from real rows, beside what real rows do
+
+    Arguments:
+        found: (rows, real rows, labels of both or None), sets of samples
+        real: the same of real rows
+        columns: names
+    Returns: empty of too few rows
+    """
     from diffusion_nbdev.compared import gaps_beside, table_gaps
     if min(len(v) for pair in found + real for v in pair[:2]) < FEWEST: return {}
     return gaps_beside(*([table_gaps(x, y, columns) for x, y, *_ in pairs]
                          for pairs in (found, real)))
 
-def of_class(
-    pairs:list[tuple], # (rows, real rows, their labels)
-    k:int,             # a label
-) -> list[tuple]:
-    "The rows of one class"
+def of_class(pairs: list[tuple], k: int) -> list[tuple]:
+    """The rows of one class
+
+    Arguments:
+        pairs: (rows, real rows, their labels)
+        k: a label
+    """
     return [(x[cx == k], y[cy == k]) for x, y, cx, cy in pairs]
 
 def class_by_class(
-    found:list[tuple], # (samples, real rows, their labels)
-    real:list[tuple],  # (real rows, real rows, their labels)
-    rows:Real,         # names of classes and columns
+    found: list[tuple], real: list[tuple], rows: Real,
 ) -> dict[str, dict]:
-    "The same for every class, by its name"
+    """The same for every class, by its name
+
+    Arguments:
+        found: (samples, real rows, their labels)
+        real: (real rows, real rows, their labels)
+        rows: names of classes and columns
+    """
     out = {}
     for k in sorted(set(found[0][2].tolist())):
         sets = of_class(found, k), of_class(real, k)
@@ -151,12 +176,15 @@ def class_by_class(
     return out
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-judge
-def rows_judge(
-    args,      # parsed arguments: n, metric, pairs, seeds, seed, c
-    model,     # that draws
-    real:Real, # real rows
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distance to real rows, its floor, the excess; tables also column by column"
+def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
+    """Distance to real rows, its floor, the excess; tables also column by column
+
+    Arguments:
+        args: parsed arguments: n, metric, pairs, seeds, seed, c
+        model: that draws
+        real: real rows
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     from diffusion_nbdev.metrics import floor_of, score_points
     real, n = rows_asked(args, model, real)
     if real.warning: say(real.warning)
@@ -183,12 +211,15 @@ def rows_judge(
     return judge, real.said
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-copied
-def copied_rows(
-    sets:list,      # of samples, each (n, *)
-    real:Real,      # all real rows
-    scale:Callable, # of rows, before they are compared
-) -> dict: # empty where the rows of the training are not known
-    "How many samples are nearer to the rows trained on than to those held out"
+def copied_rows(sets: list, real: Real, scale: Callable) -> dict:
+    """How many samples are nearer to the rows trained on than to those held out
+
+    Arguments:
+        sets: of samples, each (n, *)
+        real: all real rows
+        scale: of rows, before they are compared
+    Returns: empty where the rows of the training are not known
+    """
     import torch
     from diffusion_nbdev.copying import copies_of
     if real.train is None: return {}
@@ -196,14 +227,16 @@ def copied_rows(
     return {} if found is None else dict(copies=found._asdict())
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-beside
-def gaps_of(
-    found:list[tuple], # (samples, real rows, their labels)
-    real:Real,         # all real rows
-    n:int,             # rows on each side
-    own:bool,          # are they compared by class?
-    args,              # parsed arguments: pairs
-) -> dict:
-    "What there is beside a distance: the columns of a table, or a warning of pixels"
+def gaps_of(found: list[tuple], real: Real, n: int, own: bool, args) -> dict:
+    """What there is beside a distance: the columns of a table, or a warning of pixels
+
+    Arguments:
+        found: (samples, real rows, their labels)
+        real: all real rows
+        n: rows on each side
+        own: are they compared by class?
+        args: parsed arguments: pairs
+    """
     if real.x.ndim > 3: return dict(note=PIXELS)
     if real.x.ndim != 2: return {}
     sets = [(real.rows(n, 2 * k), real.rows(n, 2 * k + 1))
@@ -216,39 +249,49 @@ def gaps_of(
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7-b
 MNIST = [1, 28, 28] # what the shipped classifier knows
 
-def asked_images(
-    args,     # parsed arguments: n
-    most:int, # how many real ones there are for the floor
-) -> int:
-    "How many images are judged; ValueError if the floor would need more real ones"
+def asked_images(args, most: int) -> int:
+    """How many images are judged; ValueError if the floor would need more real ones
+
+    Arguments:
+        args: parsed arguments: n
+        most: how many real ones there are for the floor
+    """
     n = min(2000, most) if args.n is None else args.n
     if not 10 <= n <= most:
         raise ValueError(f'--n {n}: must be from 10 to {most}, '
                          'as many real images there are for the floor')
     return n
 
-def digit_judge(
-    args,  # parsed arguments: n, c, seeds, seed
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distances of digits in the features of the classifier, beside real digits'"
-    from diffusion_nbdev.judge import score_images
+def digit_judge(args, model) -> tuple[Callable, str]:
+    """Distances of digits in the features of the classifier, beside real digits'
+
+    Arguments:
+        args: parsed arguments: n, c, seeds, seed
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
+    from diffusion_nbdev.judge import load_extractor, score_images
     n = asked_images(args, 10_000)
-    everything = 'all' if model.n_classes else None
-    c = labels_for(args.c or everything, model, n)
+    seeds = range(args.seed, args.seed + args.seeds)
+    known = load_extractor().held_out_labels
+    asked = [labels_of(args, model, known, n, seed) for seed in seeds]
+    c = asked if model.n_classes else None
 
     def judge(generate):
-        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        sets = [generate(n, k, a).clamp(0, 1) for k, a in zip(seeds, asked)]
         return score_images(sets, c, seed=args.seed)
 
     return judge, model.data.name
 
 # %% ../../nbs/91d_evaluate.ipynb #f4a664a7-c
-def chosen_judge(
-    args,  # parsed arguments
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "The judge that is named, the shipped one for MNIST, or a distance"
+def chosen_judge(args, model) -> tuple[Callable, str]:
+    """The judge that is named, the shipped one for MNIST, or a distance
+
+    Arguments:
+        args: parsed arguments
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     if args.judge is not None: return own_judge(args, model)
     name, usual = model.data.name, args.data is None and args.metric is None
     if usual and name == 'mnist' and model.data.shape == MNIST:
@@ -258,10 +301,13 @@ def chosen_judge(
     return rows_judge(args, model, real_rows(args, model))
 
 # %% ../../nbs/91d_evaluate.ipynb #08d06942
-def asked_runs(
-    args, # parsed arguments: sampler, steps, sweep
-) -> list[tuple[str, int|None]]: # (sampler, steps); None for the sampler's own
-    "What is to be judged"
+def asked_runs(args) -> list[tuple[str, int | None]]:
+    """What is to be judged
+
+    Arguments:
+        args: parsed arguments: sampler, steps, sweep
+    Returns: (sampler, steps); None for the sampler's own
+    """
     names = several(args.sampler or 'ddim')
     steps = several(args.steps, int)
     if args.sweep and args.sampler is None:
@@ -271,15 +317,21 @@ def asked_runs(
     return [(name, k) for name in names for k in steps]
 
 def judged(
-    args,            # parsed arguments: c, seed
-    model,           # that draws
-    judge:Callable,  # judge(generate) -> scores
-    draw:Callable,   # draw(sampler, n, num, c, seed, ...)
-    sampler:str,     # its name
-    steps:int|None,  # None for the sampler's own
-    options:dict,    # for the sampler
-) -> dict: # scores, calls, seconds
-    "What a judge says about a sampler"
+    args, model, judge: Callable, draw: Callable, sampler: str, steps: int | None,
+    options: dict,
+) -> dict:
+    """What a judge says about a sampler
+
+    Arguments:
+        args: parsed arguments: c, seed
+        model: that draws
+        judge: judge(generate) -> scores
+        draw: draw(sampler, n, num, c, seed, ...)
+        sampler: its name
+        steps: None for the sampler's own
+        options: for the sampler
+    Returns: scores, calls, seconds
+    """
     def generate(n, seed, c):
         return draw(sampler, n=steps, num=n, c=c, seed=seed, **options)
     start = time.perf_counter()
@@ -291,14 +343,18 @@ def judged(
 
 # %% ../../nbs/91d_evaluate.ipynb #d-evaluate
 def setting(
-    args,           # parsed arguments: weights, guide, table
-    data:str,       # name of the real data
-    sampler:str,    # its name
-    steps:int|None, # as asked for
-    options:dict,   # for the sampler
-    T:int,          # steps of the schedule
+    args, data: str, sampler: str, steps: int | None, options: dict, T: int,
 ) -> dict:
-    "What was judged, for the record"
+    """What was judged, for the record
+
+    Arguments:
+        args: parsed arguments: weights, guide, table
+        data: name of the real data
+        sampler: its name
+        steps: as asked for
+        options: for the sampler
+        T: steps of the schedule
+    """
     said = dict(weights=str(args.weights), data=data, sampler=sampler,
                 steps=steps or args.table[sampler]['steps'] or T)
     for name, value in options.items():
@@ -309,10 +365,12 @@ def setting(
     return said
 
 # %% ../../nbs/91d_evaluate.ipynb #d-evaluate-b
-def evaluate(
-    args, # parsed arguments
-):
-    "Score samples against real data: JSON, with the floor and the network calls"
+def evaluate(args):
+    """Score samples against real data: JSON, with the floor and the network calls
+
+    Arguments:
+        args: parsed arguments
+    """
     runs, picture = asked_runs(args), plot_path(args.plot)
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)

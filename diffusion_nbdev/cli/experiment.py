@@ -36,11 +36,13 @@ from ..training import LitDiffusion, default_callbacks
 from ..unet import PointMLP, UNet
 
 # %% ../../nbs/91g_experiment.ipynb #91g-net
-def unet_of(
-    shape:list[int], # of a picture: C, H, W
-    n_classes:int,   # 0 for none
-) -> UNet:
-    "A U-Net that can carry pictures of this size"
+def unet_of(shape: list[int], n_classes: int) -> UNet:
+    """A U-Net that can carry pictures of this size
+
+    Arguments:
+        shape: of a picture: C, H, W
+        n_classes: 0 for none
+    """
     side = max(shape[1:])
     patch = 1 if side <= 16 else 2 if side <= 40 else 4
     # in steps of 16, so that groups and heads divide them
@@ -48,10 +50,12 @@ def unet_of(
     return UNet(in_channels=shape[0], channels=[top, top + 48, top + 80], patch=patch,
                 n_classes=n_classes)
 
-def default_net(
-    units, # of the data
-) -> UNet|PointMLP:
-    "A net that fits the data; ValueError for data that is neither points nor pictures"
+def default_net(units) -> UNet | PointMLP:
+    """A net that fits the data; ValueError for data that is neither points nor pictures
+
+    Arguments:
+        units: of the data
+    """
     if len(units.shape) == 3: return unet_of(units.shape, units.n_classes)
     if len(units.shape) > 1:
         raise ValueError(f'net: null, and samples of shape {units.shape} are neither '
@@ -62,8 +66,11 @@ def default_net(
 
 # %% ../../nbs/91g_experiment.ipynb #09b41e66
 @functools.cache
-def lit_maker() -> Callable: # its arguments: those of Model, those of LitDiffusion
-    "One maker for model and training, so that a config needs no level between them"
+def lit_maker() -> Callable:
+    """One maker for model and training, so that a config needs no level between them
+
+    Returns: its arguments: those of Model, those of LitDiffusion
+    """
     own, rest = (inspect.signature(f).parameters for f in (Model, LitDiffusion))
     params = [*own.values(), *(p for p in rest.values() if p.name != 'model')]
     # without one, the data says what it must be
@@ -94,10 +101,12 @@ NUMBERS = dict( # argument -> its type, its default, what it means
                             'before training stops'))
 
 # %% ../../nbs/91g_experiment.ipynb #g-options-b
-def add_options(
-    parser, # jsonargparse's, changed
-):
-    "What an experiment has beside model, data and trainer"
+def add_options(parser):
+    """What an experiment has beside model, data and trainer
+
+    Arguments:
+        parser: jsonargparse's, changed
+    """
     parser.add_argument(
         '--ckpt_path', type=str|None, default=None,
         help='fit: checkpoint (.ckpt) to go on from, or weights to start from (a '
@@ -113,37 +122,46 @@ def add_options(
         help='compile the net first: worth it on a GPU, and for long runs')
 
 # %% ../../nbs/91g_experiment.ipynb #g-options-c
-def units_of(
-    data, # a data module
-): # its units
-    "What the model has to know of the data"
+def units_of(data):
+    """What the model has to know of the data
+
+    Arguments:
+        data: a data module
+    """
     if getattr(data, 'units', None) is None:
         raise ValueError(f'data is a {type(data).__name__}: '
                          'must have `units`, as TensorData has')
     return data.units
 
-def coordinates(
-    data, # a data module
-) -> int:
-    "How many numbers a sample has"
+def coordinates(data) -> int:
+    """How many numbers a sample has
+
+    Arguments:
+        data: a data module
+    """
     return math.prod(units_of(data).shape)
 
-def class_count(
-    data, # a data module
-) -> int:
-    "How many classes its labels know; 0 without labels"
+def class_count(data) -> int:
+    """How many classes its labels know; 0 without labels
+
+    Arguments:
+        data: a data module
+    """
     return units_of(data).n_classes
 
 # %% ../../nbs/91g_experiment.ipynb #g-machine
 SIXTEEN = ('precision bfloat16 where it is safe, which this machine is fast at; '
            '--trainer.precision 32-true for float32 throughout')
 
-def where(
-    trainer,       # the config's part of this name
-    shape:list,    # of one sample
-    training:bool, # and not validating?
-) -> dict: # arguments of the trainer
-    "Accelerator, devices and precision, where the config leaves them open"
+def where(trainer, shape: list, training: bool) -> dict:
+    """Accelerator, devices and precision, where the config leaves them open
+
+    Arguments:
+        trainer: the config's part of this name
+        shape: of one sample
+        training: and not validating?
+    Returns: arguments of the trainer
+    """
     given = {k: trainer[k] for k in ('accelerator', 'devices', 'strategy')}
     chosen = trainer_options(given, shape, trainer.precision)
     if not training:
@@ -153,20 +171,25 @@ def where(
     return chosen
 
 # %% ../../nbs/91g_experiment.ipynb #g-machine-b
-def root_of(
-    trainer,    # arguments of a config
-    usual:dict, # arguments where a config says nothing
-) -> dict: # further arguments
-    "Without a logger, and unless the config names a folder, one of the run's own"
+def root_of(trainer, usual: dict) -> dict:
+    """Without a logger, and unless the config names a folder, one of the run's own
+
+    Arguments:
+        trainer: arguments of a config
+        usual: arguments where a config says nothing
+    Returns: further arguments
+    """
     root, logger = trainer.default_root_dir, usual['logger']['init_args']
     given = dict(logger=trainer.logger)
     if root != usual['default_root_dir']: given['default_root_dir'] = root
     return own_folder(given, logger['save_dir'], logger['name'])
 
-def own_callbacks(
-    config, # of the experiment, instantiated
-) -> list:
-    "What every training gets, and a bar unless the config has one or wants none"
+def own_callbacks(config) -> list:
+    """What every training gets, and a bar unless the config has one or wants none
+
+    Arguments:
+        config: of the experiment, instantiated
+    """
     own = default_callbacks(config.ema, config.pictures, config.checkpoint_steps,
                             config.skip_bad_steps, config.compile)
     trainer = config.trainer
@@ -181,10 +204,12 @@ def own_callbacks(
 UNKNOWN = (r'unrecognized arguments: --([\w.]+)',
            r"(?:Key|Option|key) ['\"]([\w.]+)['\"] is not (?:accepted|expected)")
 
-def one_line(
-    text:str, # what jsonargparse complains about, on several lines
-) -> str:
-    "The first of the reasons it gives, with classes by their names"
+def one_line(text: str) -> str:
+    """The first of the reasons it gives, with classes by their names
+
+    Arguments:
+        text: what jsonargparse complains about, on several lines
+    """
     text = ' '.join(text.split())
     key = re.match(r'Parser key "([^"]+)":', text)
     none = r' - Expected a <class .NoneType.>'
@@ -193,11 +218,13 @@ def one_line(
         text = f"{key[0] + ' ' if key else ''}{union[1]}"
     return re.sub(r"<class '([\w.]+)'>", r'\1', text)
 
-def arguments_of(
-    text:str,     # a message that may name a class
-    parser,       # of the experiment
-) -> list[str]:
-    "The names that could have been meant"
+def arguments_of(text: str, parser) -> list[str]:
+    """The names that could have been meant
+
+    Arguments:
+        text: a message that may name a class
+        parser: of the experiment
+    """
     found = re.search(r"class_path '([\w.]+)\.(\w+)'", text)
     if found is None:
         return [o.removeprefix('--') for o in parser._option_string_actions]
@@ -205,11 +232,13 @@ def arguments_of(
     return list(inspect.signature(made).parameters)
 
 # %% ../../nbs/91g_experiment.ipynb #ddfb924f-b
-def fixed(
-    text:str, # what jsonargparse complains about
-    parser,   # of the experiment
-) -> str:
-    "A message in one line, with the nearest name where a name is unknown"
+def fixed(text: str, parser) -> str:
+    """A message in one line, with the nearest name where a name is unknown
+
+    Arguments:
+        text: what jsonargparse complains about
+        parser: of the experiment
+    """
     text = one_line(text)
     for pattern in UNKNOWN:
         unknown = re.search(pattern, text)
@@ -221,10 +250,12 @@ def fixed(
 
 # %% ../../nbs/91g_experiment.ipynb #experiment-one-line
 @contextlib.contextmanager
-def one_line_errors(
-    cli, # an experiment: its parser, and what was typed
-) -> Iterator[None]:
-    "Within, a complaint of jsonargparse becomes a ValueError of one line"
+def one_line_errors(cli) -> Iterator[None]:
+    """Within, a complaint of jsonargparse becomes a ValueError of one line
+
+    Arguments:
+        cli: an experiment: its parser, and what was typed
+    """
     try:
         yield
     except argparse.ArgumentError as e:
@@ -232,10 +263,12 @@ def one_line_errors(
         text = str(e).replace('Problems parsing config', f'{names}: not valid YAML')
         raise ValueError(fixed(text, cli.parser)) from e
 
-def link(
-    parser, # jsonargparse's, changed
-):
-    "What follows from other values: the model's units, sizes of a net, and all seeds"
+def link(parser):
+    """What follows from other values: the model's units, sizes of a net, and all seeds
+
+    Arguments:
+        parser: jsonargparse's, changed
+    """
     parser.link_arguments(
         'data', 'model.data', compute_fn=units_of, apply_on='instantiate')
     # a net that asks for them, as TableNet does
@@ -248,11 +281,13 @@ def link(
 # %% ../../nbs/91g_experiment.ipynb #8f1e5d5b
 class Experiment(LightningCLI):
     "Lightning's command line with the links and callbacks of our experiments"
-    def __init__(self,
-        command:str,    # fit, validate or test
-        typed:list[str],# arguments
-        **options,      # of LightningCLI
-    ):
+    def __init__(self, command: str, typed: list[str], **options):
+        """
+        Arguments:
+            command: fit, validate or test
+            typed: arguments
+            options: of LightningCLI
+        """
         self.command, self.typed = command, typed
         with one_line_errors(self):
             super().__init__(lit_maker(), L.LightningDataModule, args=typed, **options)
@@ -274,10 +309,12 @@ class Experiment(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 # %% ../../nbs/91g_experiment.ipynb #experiment-anew
-def anew(
-    config, # of an experiment
-):
-    "The config of the experiment, and not of how it was begun"
+def anew(config):
+    """The config of the experiment, and not of how it was begun
+
+    Arguments:
+        config: of an experiment
+    """
     config = config.clone()
     config['ckpt_path'], config['resume'] = None, False
     if config.get('trainer.logger.init_args.version') is not None:
@@ -304,11 +341,13 @@ class SaveConfig(SaveConfigCallback):
                 logger.experiment.log_artifact(logger.run_id, str(path))
 
 # %% ../../nbs/91g_experiment.ipynb #g-experiment
-def trainer_defaults(
-    training:bool, # and not validating?
-    name:str,      # of the run
-) -> dict:
-    "Arguments of the trainer where a config says nothing"
+def trainer_defaults(training: bool, name: str) -> dict:
+    """Arguments of the trainer where a config says nothing
+
+    Arguments:
+        training: and not validating?
+        name: of the run
+    """
     out:dict[str, Any] = dict(
         log_every_n_steps=20, enable_model_summary=False, logger=False,
         use_distributed_sampler=False)
@@ -332,12 +371,15 @@ def nothing_typed() -> Iterator[None]:
         sys.argv = typed
 
 # %% ../../nbs/91g_experiment.ipynb #g-experiment-c
-def experiment(
-    command:str,    # fit, validate or test
-    argv:list[str], # arguments, with --config and a path
-    name:str,       # of the run
-) -> Experiment: # model, datamodule, trainer, config
-    "Model, data and trainer as a config and the command line describe them"
+def experiment(command: str, argv: list[str], name: str) -> Experiment:
+    """Model, data and trainer as a config and the command line describe them
+
+    Arguments:
+        command: fit, validate or test
+        argv: arguments, with --config and a path
+        name: of the run
+    Returns: model, datamodule, trainer, config
+    """
     training = command == 'fit'
     about = (f'{command.capitalize()} as a config says; '
              'every value of it can be given here too')

@@ -31,12 +31,15 @@ CLASSES = ('class_path', 'data', 'net', 'sched', 'objective', 'logger', 'callbac
            'plugins', 'profiler', 'strategy')
 CONFIG = '.yaml', '.yml', '.json' # endings
 
-def texts(
-    x,          # what a config holds: dicts, lists, values
-    key:str,    # under which it stands
-    seen:set,   # identities of what was looked at: YAML can refer to itself
-) -> Iterator[tuple[str, str]]: # (key, text)
-    "All texts in a config, with the keys under which they stand"
+def texts(x, key: str, seen: set) -> Iterator[tuple[str, str]]:
+    """All texts in a config, with the keys under which they stand
+
+    Arguments:
+        x: what a config holds: dicts, lists, values
+        key: under which it stands
+        seen: identities of what was looked at: YAML can refer to itself
+    Returns: (key, text)
+    """
     if isinstance(x, str):
         yield key, x.strip()
     if not isinstance(x, (dict, list)) or id(x) in seen:
@@ -46,10 +49,12 @@ def texts(
         yield from texts(v, k, seen)
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-b
-def checked_config(
-    path:Path, # of a config
-):
-    "ValueError if it is no YAML, names a class not on the list, or another config"
+def checked_config(path: Path):
+    """ValueError if it is no YAML, names a class not on the list, or another config
+
+    Arguments:
+        path: of a config
+    """
     load = importlib.import_module('yaml').safe_load # jsonargparse brings it
     try:
         found = load(path.read_text(encoding='utf-8'))
@@ -67,21 +72,26 @@ def checked_config(
                              'write it out, or give it on the command line')
 
 # %% ../../nbs/91e_fit.ipynb #c7b2454d-c
-def checked_classes(
-    argv:list[str], # arguments, with paths of configs
-):
-    "Check every config file among the arguments"
+def checked_classes(argv: list[str]):
+    """Check every config file among the arguments
+
+    Arguments:
+        argv: arguments, with paths of configs
+    """
     for a in argv:
         path = Path(a.partition('=')[2] if a.startswith('--') and '=' in a else a)
         if path.suffix in CONFIG and path.is_file():
             checked_config(path)
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930
-def with_config(
-    command:str,    # for the message
-    argv:list[str], # arguments
-) -> tuple[list[str], str]: # arguments in which every config is a path; the last's name
-    "Look up the names of configs, and check the files unless they are trusted"
+def with_config(command: str, argv: list[str]) -> tuple[list[str], str]:
+    """Look up the names of configs, and check the files unless they are trusted
+
+    Arguments:
+        command: for the message
+        argv: arguments
+    Returns: arguments in which every config is a path; the last's name
+    """
     out, name = list(argv), None
     for k, given in typed_configs(argv):
         path = find_config(given)
@@ -95,11 +105,14 @@ def with_config(
     return out, name or 'model'
 
 # %% ../../nbs/91e_fit.ipynb #ebed6930-b
-def run_name(
-    argv:list[str], # arguments, with paths of configs
-    name:str,       # of the last config
-) -> str: # of its runs
-    "A run's own config.yaml stands for further runs of the same name"
+def run_name(argv: list[str], name: str) -> str:
+    """A run's own config.yaml stands for further runs of the same name
+
+    Arguments:
+        argv: arguments, with paths of configs
+        name: of the last config
+    Returns: of its runs
+    """
     named = typed_configs(argv)
     if named:
         path = Path(named[-1][1])
@@ -142,10 +155,13 @@ def calm() -> Iterator[None]:
         fabric.setLevel(level)
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e
-def newest(
-    name:str, # of runs
-) -> Path: # a checkpoint
-    "The newest readable checkpoint of the newest run of this name that has one"
+def newest(name: str) -> Path:
+    """The newest readable checkpoint of the newest run of this name that has one
+
+    Arguments:
+        name: of runs
+    Returns: a checkpoint
+    """
     from diffusion_nbdev.resume import newest_checkpoint
 
     def version(run):
@@ -161,11 +177,14 @@ def newest(
                   'to go on from')
 
 # %% ../../nbs/91e_fit.ipynb #2e20be5e-b
-def resumed(
-    argv:list[str], # arguments of fit, with --resume among them
-    name:str,       # of the run
-) -> list[str]: # arguments that go on from the newest checkpoint, in its own folder
-    "What --resume stands for"
+def resumed(argv: list[str], name: str) -> list[str]:
+    """What --resume stands for
+
+    Arguments:
+        argv: arguments of fit, with --resume among them
+        name: of the run
+    Returns: arguments that go on from the newest checkpoint, in its own folder
+    """
     argv = [a for a in argv if a != '--resume']
     for a in argv:
         if a.partition('=')[0] in ('--ckpt_path', '--trainer.logger'):
@@ -180,14 +199,16 @@ def resumed(
             '--trainer.logger.init_args.version', version]
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9
-def same_net(
-    model,     # as the config describes it
-    loaded,    # from a weights file
-    path:Path, # of that file
-):
+def same_net(model, loaded, path: Path):
     """Put loaded weights into the config's model
 
-    It may have more blocks (see `grow`); ValueError if they belong to another one."""
+    It may have more blocks (see `grow`); ValueError if they belong to another one.
+
+    Arguments:
+        model: as the config describes it
+        loaded: from a weights file
+        path: of that file
+    """
     from diffusion_nbdev.unet import grow
     if loaded.pred != model.pred:
         raise ValueError(f'{path}: weights that predict {loaded.pred}, '
@@ -197,12 +218,15 @@ def same_net(
     except ValueError as e:
         raise ValueError(f'{path}: {e}, as the config says') from None
 
-def load_into(
-    model,      # as the config describes it
-    name:str,   # of weights: a shipped name, a file or a run
-    trust:bool, # may the file name classes of other packages?
-) -> Path: # the file
-    "Weights from a file, in the config's model"
+def load_into(model, name: str, trust: bool) -> Path:
+    """Weights from a file, in the config's model
+
+    Arguments:
+        model: as the config describes it
+        name: of weights: a shipped name, a file or a run
+        trust: may the file name classes of other packages?
+    Returns: the file
+    """
     from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.model import load
     path = find_weights(name)
@@ -210,21 +234,26 @@ def load_into(
     return path
 
 # %% ../../nbs/91e_fit.ipynb #ea7faaa9-b
-def is_checkpoint(
-    path:str|None, # as typed
-) -> bool:
-    "Is it a checkpoint, whole, and without code to run in it? OSError if only named so"
+def is_checkpoint(path: str | None) -> bool:
+    """Is it a checkpoint, whole, and without code to run in it? OSError if only named so
+
+    Arguments:
+        path: as typed
+    """
     from diffusion_nbdev.resume import read_checkpoint
     if path is None or not path.endswith('.ckpt'):
         return False
     read_checkpoint(path)
     return True
 
-def begin(
-    cli,        # an experiment; its model may get weights
-    trust:bool, # may a weights file name classes of other packages?
-) -> str|None: # the checkpoint to go on from, or None
-    "Begin anew, with the weights that were asked for, or go on"
+def begin(cli, trust: bool) -> str | None:
+    """Begin anew, with the weights that were asked for, or go on
+
+    Arguments:
+        cli: an experiment; its model may get weights
+        trust: may a weights file name classes of other packages?
+    Returns: the checkpoint to go on from, or None
+    """
     path = cli.config.ckpt_path
     if path is None or is_checkpoint(path):
         return path
@@ -232,11 +261,14 @@ def begin(
     print(f'starting from the weights {path}', file=sys.stderr)
 
 # %% ../../nbs/91e_fit.ipynb #e-after
-def line_to_go_on(
-    run:Path,   # a folder
-    trust:bool, # was --trust typed?
-) -> str|None: # None if there is nothing to go on from
-    "What to type after an interruption"
+def line_to_go_on(run: Path, trust: bool) -> str | None:
+    """What to type after an interruption
+
+    Arguments:
+        run: a folder
+        trust: was --trust typed?
+    Returns: None if there is nothing to go on from
+    """
     last = run/'checkpoints'/'last.ckpt'
     if not last.is_file():
         return None
@@ -244,11 +276,14 @@ def line_to_go_on(
     trusted = ' --trust' * trust
     return f"diffusion fit --config {run/'config.yaml'} {how}{trusted}"
 
-def viewer(
-    logger,   # of a trainer
-    run:Path, # a folder
-) -> str|None: # None for a logger without
-    "What to type to look at what a logger has written"
+def viewer(logger, run: Path) -> str | None:
+    """What to type to look at what a logger has written
+
+    Arguments:
+        logger: of a trainer
+        run: a folder
+    Returns: None for a logger without
+    """
     if hasattr(logger, 'run_id'):
         store = logger._tracking_uri
         return f'mlflow server --backend-store-uri {store} --host 127.0.0.1'
@@ -256,12 +291,14 @@ def viewer(
         return f'tensorboard --logdir {run.parent.parent}'
 
 # %% ../../nbs/91e_fit.ipynb #e-after-b
-def next_lines(
-    trainer,    # after its fit
-    run:Path,   # its folder
-    trust:bool, # was --trust typed?
-) -> list[str]:
-    "What can be done with a run: nothing after a trial of one batch"
+def next_lines(trainer, run: Path, trust: bool) -> list[str]:
+    """What can be done with a run: nothing after a trial of one batch
+
+    Arguments:
+        trainer: after its fit
+        run: its folder
+        trust: was --trust typed?
+    """
     if trainer.fast_dev_run or not (run/'model.safetensors').is_file(): return []
     trusted = ' --trust' * trust
     lines = [f'sample {run} --sampler ddim --steps 20',
@@ -271,12 +308,15 @@ def next_lines(
     return [*(f'diffusion {line}{trusted}' for line in lines), *filter(None, viewers)]
 
 # %% ../../nbs/91e_fit.ipynb #e-fit
-def train(
-    cli,            # an experiment
-    start:str|None, # a checkpoint to go on from
-    trust:bool,     # was --trust typed?
-) -> Path: # the run's folder
-    "Run a training; an interruption says how to go on"
+def train(cli, start: str | None, trust: bool) -> Path:
+    """Run a training; an interruption says how to go on
+
+    Arguments:
+        cli: an experiment
+        start: a checkpoint to go on from
+        trust: was --trust typed?
+    Returns: the run's folder
+    """
     from diffusion_nbdev.callbacks import run_folder
     from diffusion_nbdev.trainer import interruptible
     try:
@@ -291,10 +331,12 @@ def train(
     return run_folder(cli.trainer) or Path('.')
 
 # %% ../../nbs/91e_fit.ipynb #e-fit-b
-def fit(
-    argv:list[str], # arguments
-):
-    "Train as a config says"
+def fit(argv: list[str]):
+    """Train as a config says
+
+    Arguments:
+        argv: arguments
+    """
     trust = '--trust' in argv
     argv, name = with_config('fit', argv)
     with calm(), terminated():
@@ -309,13 +351,15 @@ def fit(
         print(*(f'  {line}' for line in lines), sep='\n')
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3
-def shipped_weights(
-    command:str,    # for the message
-    model,          # as the config describes it; gets another net
-    name:str,       # of the config
-    argv:list[str], # arguments
-):
-    "Weights of the config's name, with their net; ValueError if another was asked for"
+def shipped_weights(command: str, model, name: str, argv: list[str]):
+    """Weights of the config's name, with their net; ValueError if another was asked for
+
+    Arguments:
+        command: for the message
+        model: as the config describes it; gets another net
+        name: of the config
+        argv: arguments
+    """
     from diffusion_nbdev.model import load
     if name not in quick_cards():
         raise ValueError(f'{command} which weights? none are shipped for {name!r}: '
@@ -328,13 +372,18 @@ def shipped_weights(
 
 # %% ../../nbs/91e_fit.ipynb #fit-weights
 def measured_weights(
-    command:str,    # validate or test
-    cli,            # the experiment, whose model gets the weights
-    name:str,       # of the config
-    argv:list[str], # arguments
-    trust:bool,     # import a net of your own?
-) -> str|None: # a checkpoint, for Lightning to open; None if all is done
-    "Bring the weights that are asked for into the model, and say which"
+    command: str, cli, name: str, argv: list[str], trust: bool,
+) -> str | None:
+    """Bring the weights that are asked for into the model, and say which
+
+    Arguments:
+        command: validate or test
+        cli: the experiment, whose model gets the weights
+        name: of the config
+        argv: arguments
+        trust: import a net of your own?
+    Returns: a checkpoint, for Lightning to open; None if all is done
+    """
     model, path = cli.model.model, cli.config.ckpt_path
     if path is not None and is_checkpoint(path):
         return path
@@ -348,11 +397,13 @@ def measured_weights(
     return None
 
 # %% ../../nbs/91e_fit.ipynb #ddd3eda3-b
-def measure(
-    command:str,    # validate or test
-    argv:list[str], # arguments
-):
-    "Loss on held-out data: JSON on standard output"
+def measure(command: str, argv: list[str]):
+    """Loss on held-out data: JSON on standard output
+
+    Arguments:
+        command: validate or test
+        argv: arguments
+    """
     trust = '--trust' in argv
     argv, name = with_config(command, argv)
     with calm():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABOUT', 'BY_CLASS', 'picture_data', 'checked_pictures', 'picture_parts', 'upright', 'judge_tensors', 'shares_read',
-           'judge_metrics', 'trained_judge', 'judge_file', 'judge', 'opened_judge', 'judged_classes', 'asked_labels',
+           'judge_metrics', 'trained_judge', 'judge_file', 'judge', 'opened_judge', 'judged_classes', 'labels_of',
            'own_judge', 'pictures_judged']
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-imports
@@ -18,10 +18,12 @@ from .real import data_of, labels_for, loaded
 from .sample import progress
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-data
-def picture_data(
-    args, # parsed arguments: data, side, channels, held_out, seed, trust
-): # a data module
-    "The pictures that a judge is to learn from"
+def picture_data(args):
+    """The pictures that a judge is to learn from
+
+    Arguments:
+        args: parsed arguments: data, side, channels, held_out, seed, trust
+    """
     path, options = Path(args.data).expanduser(), dict(held_out=args.held_out,
                                                        seed=args.seed)
     config = path/'config.yaml'
@@ -34,11 +36,13 @@ def picture_data(
         return FolderData(path, args.side, args.channels, **options)
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-checked
-def checked_pictures(
-    x,        # (N, *)
-    said:str, # where they come from
-):
-    "ValueError for data that is no pictures in [0, 1]"
+def checked_pictures(x, said: str):
+    """ValueError for data that is no pictures in [0, 1]
+
+    Arguments:
+        x: (N, *)
+        said: where they come from
+    """
     if x.ndim != 4:
         raise ValueError(f'{said}: rows have shape {list(x.shape[1:])}: must be '
                          'pictures, [C, H, W]')
@@ -48,11 +52,14 @@ def checked_pictures(
                          'must be in [0, 1], or bytes')
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-parts
-def picture_parts(
-    data,     # a data module
-    said:str, # where it comes from
-) -> tuple[dict, list[str]]: # part -> (x, labels); names of classes
-    "Pictures in [0, 1]; without labels, in all quarter turns, numbered by them"
+def picture_parts(data, said: str) -> tuple[dict, list[str]]:
+    """Pictures in [0, 1]; without labels, in all quarter turns, numbered by them
+
+    Arguments:
+        data: a data module
+        said: where it comes from
+    Returns: part -> (x, labels); names of classes
+    """
     import torch
     from diffusion_nbdev.classifier import quarter_turns
     parts, classes = {}, list(data.units.classes)
@@ -71,20 +78,26 @@ def picture_parts(
     return parts, classes or [str(k) for k in range(n)]
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-tensors
-def upright(
-    x,             # pictures, (4 N, C, S, S), see `quarter_turns`
-    c,             # their labels
-    turns:bool,    # are these quarter turns?
-) -> tuple: # pictures as they are, and their labels
-    "The pictures that are a reference: of turned ones those that are not"
+def upright(x, c, turns: bool) -> tuple:
+    """The pictures that are a reference: of turned ones those that are not
+
+    Arguments:
+        x: pictures, (4 N, C, S, S), see `quarter_turns`
+        c: their labels
+        turns: are these quarter turns?
+    Returns: pictures as they are, and their labels
+    """
     return (x[c == 0], c[c == 0]) if turns else (x, c)
 
-def judge_tensors(
-    net,         # a classifier
-    parts:dict,  # see `picture_parts`
-    turns:bool,  # are its classes quarter turns?
-) -> dict: # tensors by name
-    "What a judge's file holds: weights, features of real pictures, and their labels"
+def judge_tensors(net, parts: dict, turns: bool) -> dict:
+    """What a judge's file holds: weights, features of real pictures, and their labels
+
+    Arguments:
+        net: a classifier
+        parts: see `picture_parts`
+        turns: are its classes quarter turns?
+    Returns: tensors by name
+    """
     import torch
     from diffusion_nbdev.judge import digit_features
     tensors = {f'net.{k}': v for k, v in net.state_dict().items()}
@@ -97,24 +110,29 @@ def judge_tensors(
     return {**tensors, 'counts': torch.bincount(every, minlength=n_classes)}
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-accuracy
-def shares_read(
-    ex,              # a judge
-    f,               # features, (n, dim)
-    c,               # labels, (n,)
-    names:list[str], # of the classes
-) -> dict: # accuracy, and by class
-    "Share of pictures that are read as their labels say, all and class by class"
+def shares_read(ex, f, c, names: list[str]) -> dict:
+    """Share of pictures that are read as their labels say, all and class by class
+
+    Arguments:
+        ex: a judge
+        f: features, (n, dim)
+        c: labels, (n,)
+        names: of the classes
+    Returns: accuracy, and by class
+    """
     right = (ex.classes(f) == c).double()
     by_class = {name: right[c == k].mean().item() for k, name in enumerate(names)
                 if (c == k).any()}
     return dict(accuracy=right.mean().item(), accuracy_by_class=by_class)
 
-def judge_metrics(
-    net,              # a classifier
-    parts:dict,       # see `picture_parts`
-    classes:list[str],# names; empty for quarter turns
-) -> dict:
-    "How well a judge reads pictures that it has not learnt from"
+def judge_metrics(net, parts: dict, classes: list[str]) -> dict:
+    """How well a judge reads pictures that it has not learnt from
+
+    Arguments:
+        net: a classifier
+        parts: see `picture_parts`
+        classes: names; empty for quarter turns
+    """
     import torch
     from diffusion_nbdev.judge import Extractor, digit_features
     x, c = (torch.cat([parts[p][k] for p in ('validation', 'test')]) for k in (0, 1))
@@ -126,12 +144,15 @@ def judge_metrics(
 # %% ../../nbs/91j_own_judge.ipynb #91j-train
 ABOUT = 'Classifier of pictures, with its features of held-out ones, for judging only'
 
-def trained_judge(
-    parts:dict,        # see `picture_parts`
-    classes:list[str], # names; empty for quarter turns
-    args,              # parsed arguments: data, steps, seed, quiet
-) -> tuple[dict, dict]: # tensors and card of its file
-    "Train a judge, and see how well it reads"
+def trained_judge(parts: dict, classes: list[str], args) -> tuple[dict, dict]:
+    """Train a judge, and see how well it reads
+
+    Arguments:
+        parts: see `picture_parts`
+        classes: names; empty for quarter turns
+        args: parsed arguments: data, steps, seed, quiet
+    Returns: tensors and card of its file
+    """
     from diffusion_nbdev.classifier import fit_classifier
     start, (x, c) = time.perf_counter(), parts['training']
     net = fit_classifier(x, c, len(classes) or 4, args.steps, args.seed, progress(args))
@@ -146,10 +167,12 @@ def trained_judge(
     return judge_tensors(net, parts, not classes), card
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-judge
-def judge_file(
-    text:str, # as typed
-) -> Path:
-    "Where the judge goes; ValueError for another ending, OSError for a folder"
+def judge_file(text: str) -> Path:
+    """Where the judge goes; ValueError for another ending, OSError for a folder
+
+    Arguments:
+        text: as typed
+    """
     path = Path(text).expanduser()
     if path.suffix != '.safetensors':
         raise ValueError(f'--out {path}: must end in .safetensors')
@@ -157,10 +180,12 @@ def judge_file(
     return path
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-command
-def judge(
-    args, # parsed arguments: data, out, steps, seed, ...
-):
-    "Train a judge of pictures and write it to a file"
+def judge(args):
+    """Train a judge of pictures and write it to a file
+
+    Arguments:
+        args: parsed arguments: data, out, steps, seed, ...
+    """
     import torch
     from diffusion_nbdev.classifier import planned_steps
     from diffusion_nbdev.files import write_safetensors
@@ -176,11 +201,13 @@ def judge(
           f"{card['training']['seconds']:.0f} s: {out}")
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-open
-def opened_judge(
-    path:str, # of its file, or the name of the one that is shipped
-    model,    # that draws
-): # the judge
-    "A judge from its file; ValueError if it looks at other pictures or classes"
+def opened_judge(path: str, model):
+    """A judge from its file; ValueError if it looks at other pictures or classes
+
+    Arguments:
+        path: of its file, or the name of the one that is shipped
+        model: that draws
+    """
     from diffusion_nbdev.files import find_weights
     from diffusion_nbdev.judge import load_extractor
     ex = load_extractor(find_weights(path))
@@ -204,27 +231,33 @@ def judged_classes(ex) -> list[str]: # empty for a judge of quarter turns
     return ex.card['data'].get('classes', [str(k) for k in range(n)])
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-asked
-def asked_labels(
-    args,  # parsed arguments: c, seed
-    model, # that draws
-    ex,    # a judge
-    n:int, # how many
-):
-    "Labels for n samples: those asked for, or all in their real shares"
+def labels_of(args, model, real, n: int, seed: int):
+    """Labels for n samples: those asked for, or those of n real pictures
+
+    Arguments:
+        args: parsed arguments: c
+        model: that draws
+        real: labels of real pictures, (m,), or None
+        n: how many
+        seed: of the choice
+    """
     import torch
     if not model.n_classes: return None
-    if args.c is not None or not judged_classes(ex):
+    if args.c is not None or real is None:
         return labels_for(args.c or 'all', model, n)
-    generator = torch.Generator().manual_seed(args.seed)
-    order = torch.randperm(len(ex.test_labels), generator=generator)
-    return ex.test_labels[order[torch.arange(n) % len(order)]]
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(real), generator=generator)
+    return real[order[torch.arange(n) % len(order)]]
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-own
-def own_judge(
-    args,  # parsed arguments: judge, n, seeds, seed, c, data
-    model, # that draws
-) -> tuple[Callable, str]: # judge(generate) -> scores; the name of the real data
-    "Distances in the features of a judge of one's own, and the classes that it reads"
+def own_judge(args, model) -> tuple[Callable, str]:
+    """Distances in the features of a judge of one's own, and the classes that it reads
+
+    Arguments:
+        args: parsed arguments: judge, n, seeds, seed, c, data
+        model: that draws
+    Returns: judge(generate) -> scores; the name of the real data
+    """
     if args.data is not None:
         raise ValueError(f'--data {args.data}: a judge has its own real pictures: '
                          'leave it out')
@@ -235,10 +268,13 @@ def own_judge(
     if not 10 <= n <= most:
         raise ValueError(f'--n {n}: must be from 10 to {most}, as many real pictures '
                          f'{args.judge} has for the floor')
-    c, names = asked_labels(args, model, ex, n), judged_classes(ex)
+    names, seeds = judged_classes(ex), range(args.seed, args.seed + args.seeds)
+    known = ex.held_out_labels if names else None
+    asked = [labels_of(args, model, known, n, seed) for seed in seeds]
 
     def judge(generate):
-        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        sets = [generate(n, k, c).clamp(0, 1) for k, c in zip(seeds, asked)]
+        c = asked if model.n_classes else None
         return pictures_judged(ex, sets, c, names, args.seed)
 
     return judge, str(ex.card['data'].get('name', args.judge))
@@ -247,14 +283,17 @@ def own_judge(
 BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', 'class_l1_p', \
     'class_l1_floor', 'class_l1_floor_std', 'class_shares'
 
-def pictures_judged(
-    ex,              # a judge
-    sets:list,       # of samples in [0, 1], each (n, C, H, W)
-    c,               # the classes asked for, (n,), or None
-    names:list[str], # of the classes; empty for quarter turns
-    seed:int,        # of the floor
-) -> dict: # ready for JSON
-    "What a judge says: distances, with errors from several sets, and the classes"
+def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
+    """What a judge says: distances, with errors from several sets, and the classes
+
+    Arguments:
+        ex: a judge
+        sets: of samples in [0, 1], each (n, C, H, W)
+        c: the classes asked for, for each set (n,), or None
+        names: of the classes; empty for quarter turns
+        seed: of the floor
+    Returns: ready for JSON
+    """
     import torch
     from diffusion_nbdev.judge import digit_features, score_images
     out:dict[str, Any] = score_images(sets, c if names else None, ex, seed)
@@ -265,5 +304,5 @@ def pictures_judged(
     out['class_shares'] = dict(zip(names, share.tolist()))
     if c is None: return out
     real = shares_read(ex, ex.test, ex.test_labels, names)
-    out |= shares_read(ex, f, c.repeat(len(sets)), names)
+    out |= shares_read(ex, f, torch.cat(c), names)
     return out | {f'{key}_real': value for key, value in real.items()}

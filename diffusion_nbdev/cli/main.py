@@ -64,12 +64,14 @@ def sentence(about:str) -> str:
     return about[0].upper() + about[1:] + '.'
 
 # %% ../../nbs/91h_main.ipynb #main-add-commands
-def add_commands(
-    sub, # argparse's subparsers, changed
-    name:str|None, # the command whose arguments are wanted; None for all
-    own:dict[str, Callable], # samplers of your own
-):
-    "A parser for each command; those of Lightning's come from their configs"
+def add_commands(sub, name: str | None, own: dict[str, Callable]):
+    """A parser for each command; those of Lightning's come from their configs
+
+    Arguments:
+        sub: argparse's subparsers, changed
+        name: the command whose arguments are wanted; None for all
+        own: samplers of your own
+    """
     for command, about in LIGHTNING.items():
         sub.add_parser(command, help=f'{about}: --config NAME', add_help=False)
     for command, (run, add, about) in COMMANDS.items():
@@ -80,10 +82,14 @@ def add_commands(
 
 # %% ../../nbs/91h_main.ipynb #53392ed4-b
 def make_parser(
-    name:str|None=None, # the command whose arguments are wanted; None for all
-    own:dict[str, Callable]|None=None, # samplers of your own
+    name: str | None = None, own: dict[str, Callable] | None = None,
 ) -> Parser:
-    "The parser of all commands but Lightning's, which have their own"
+    """The parser of all commands but Lightning's, which have their own
+
+    Arguments:
+        name: the command whose arguments are wanted; None for all
+        own: samplers of your own
+    """
     parser = Parser(
         prog='diffusion', description='Denoising diffusion: train, sample, evaluate.',
         epilog='diffusion COMMAND --help says more about each. Every command takes '
@@ -97,10 +103,12 @@ def make_parser(
     return parser
 
 # %% ../../nbs/91h_main.ipynb #83bfb5fb
-def run(
-    argv:list[str], # arguments
-):
-    "Do what the arguments say"
+def run(argv: list[str]):
+    """Do what the arguments say
+
+    Arguments:
+        argv: arguments
+    """
     command = argv[0] if argv else '--help'
     if not command.startswith('-'):
         choose(command, [*LIGHTNING, *COMMANDS], 'command')
@@ -115,19 +123,24 @@ def run(
             args.run(args)
 
 # %% ../../nbs/91h_main.ipynb #83bfb5fb-b
-def failed(
-    why:object, # an error, or a line
-    code:int,   # of the exit
-) -> int:
-    "Say why, in one line on standard error; the exit code"
+def failed(why: object, code: int) -> int:
+    """Say why, in one line on standard error; the exit code
+
+    Arguments:
+        why: an error, or a line
+        code: of the exit
+    """
     say(why)
     return code
 
 # %% ../../nbs/91h_main.ipynb #main-main
-def main(
-    argv:list[str]|None=None, # arguments; those of the process if None
-) -> int: # exit code: 0, 2 for a mistake, 130 for an interruption
-    "The command `diffusion`"
+def main(argv: list[str] | None = None) -> int:
+    """The command `diffusion`
+
+    Arguments:
+        argv: arguments; those of the process if None
+    Returns: exit code: 0, 2 for a mistake, 130 for an interruption
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         run([a for a in argv if a != '--traceback'])

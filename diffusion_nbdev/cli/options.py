@@ -22,18 +22,23 @@ from ..checks import choose
 # %% ../../nbs/91b_options.ipynb #cli-say
 MISTAKES = 'ArgumentError', 'MisconfigurationException', 'UnpicklingError'
 
-def expected(
-    e:Exception, # what was raised
-) -> bool: # whether it comes from what was typed or from the files that were named
-    "Errors that are shown as one line"
+def expected(e: Exception) -> bool:
+    """Errors that are shown as one line
+
+    Arguments:
+        e: what was raised
+    Returns: whether it comes from what was typed or from the files that were named
+    """
     if isinstance(e, (ValueError, OSError, FloatingPointError)):
         return True
     return type(e).__name__ in MISTAKES or 'loading state_dict' in str(e)
 
-def say(
-    message:object, # of one line or several
-):
-    "A message on standard error, as one line"
+def say(message: object):
+    """A message on standard error, as one line
+
+    Arguments:
+        message: of one line or several
+    """
     print(f"diffusion: {' '.join(str(message).split())}", file=sys.stderr)
 
 # %% ../../nbs/91b_options.ipynb #cc94dbe0
@@ -53,10 +58,12 @@ class Parser(argparse.ArgumentParser):
             self.commands.get(found.command, self).refuse(rest)
         return found
 
-    def refuse(self,
-        rest:list[str], # arguments that nothing knows
-    ):
-        "ValueError with the nearest option"
+    def refuse(self, rest: list[str]):
+        """ValueError with the nearest option
+
+        Arguments:
+            rest: arguments that nothing knows
+        """
         known = [o for o in self._option_string_actions if o.startswith('--')]
         for argument in rest:
             if argument.startswith('-'):
@@ -64,11 +71,13 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f'unexpected argument {rest[0]!r}')
 
 # %% ../../nbs/91b_options.ipynb #d3f1059a
-def refused(
-    text:str, # what was typed
-    rule:str, # what it must be
-) -> argparse.ArgumentTypeError:
-    "The error of a value of the wrong kind"
+def refused(text: str, rule: str) -> argparse.ArgumentTypeError:
+    """The error of a value of the wrong kind
+
+    Arguments:
+        text: what was typed
+        rule: what it must be
+    """
     return argparse.ArgumentTypeError(f'{text!r}: must be {rule}')
 
 def number_or_word(text:str) -> float|str:
@@ -112,10 +121,12 @@ KINDS = dict(float=number, int=whole, bool=truth)
 
 # %% ../../nbs/91b_options.ipynb #b-own
 @contextlib.contextmanager
-def importable(
-    trust:bool, # was --trust typed?
-) -> Iterator[None]:
-    "Your own modules in the current folder can be imported, if you trust them"
+def importable(trust: bool) -> Iterator[None]:
+    """Your own modules in the current folder can be imported, if you trust them
+
+    Arguments:
+        trust: was --trust typed?
+    """
     here = os.getcwd()
     if trust:
         sys.path.append(here)
@@ -126,10 +137,13 @@ def importable(
             last = len(sys.path) - 1 - sys.path[::-1].index(here)
             del sys.path[last]
 
-def own_samplers(
-    argv:list[str], # arguments
-) -> dict[str, Callable]: # name, as it was typed -> sampler
-    "Samplers of your own among the arguments: those whose names have a dot"
+def own_samplers(argv: list[str]) -> dict[str, Callable]:
+    """Samplers of your own among the arguments: those whose names have a dot
+
+    Arguments:
+        argv: arguments
+    Returns: name, as it was typed -> sampler
+    """
     parser = Parser(add_help=False)
     parser.add_argument('--sampler', default='')
     named, _ = parser.parse_known_args(argv)
@@ -137,11 +151,13 @@ def own_samplers(
             for name in named.sampler.split(',') if '.' in name}
 
 # %% ../../nbs/91b_options.ipynb #b-own-b
-def add_own_options(
-    p:Parser,                 # changed
-    own:dict[str, Callable],  # samplers of your own
-):
-    "All that some sampler understands and others don't"
+def add_own_options(p: Parser, own: dict[str, Callable]):
+    """All that some sampler understands and others don't
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     table = {**samplers(), **{name: described(s) for name, s in own.items()}}
     p.set_defaults(table=table, own=own)
     for option in sorted({o for s in table.values() for o in s['options']}):
@@ -153,11 +169,14 @@ def add_own_options(
                        help=text.strip().replace('%', '%%'))
 
 # %% ../../nbs/91b_options.ipynb #b-meant
-def sampler_options(
-    args,     # parsed arguments
-    name:str, # of the sampler
-) -> dict: # options for `Model.generate`
-    "What was typed for this sampler; an option of another one is a ValueError"
+def sampler_options(args, name: str) -> dict:
+    """What was typed for this sampler; an option of another one is a ValueError
+
+    Arguments:
+        args: parsed arguments
+        name: of the sampler
+    Returns: options for `Model.generate`
+    """
     table = args.table
     own = choose(name, table, 'sampler')['options']
     every = sorted({o for s in table.values() for o in s['options']})
@@ -171,10 +190,12 @@ def sampler_options(
     return typed | common_options(args)
 
 # %% ../../nbs/91b_options.ipynb #b-meant-b
-def common_options(
-    args, # parsed arguments: grid, clip, w, interval, rescale, quantile, trust
-) -> dict:
-    "What was typed for any sampler, and for the denoiser"
+def common_options(args) -> dict:
+    """What was typed for any sampler, and for the denoiser
+
+    Arguments:
+        args: parsed arguments: grid, clip, w, interval, rescale, quantile, trust
+    """
     names = 'w', 'interval', 'rescale', 'quantile'
     typed = {o: getattr(args, o) for o in names if getattr(args, o) is not None}
     if args.grid is not None and '.' in args.grid:
@@ -186,10 +207,12 @@ def common_options(
     return typed
 
 # %% ../../nbs/91b_options.ipynb #b-guidance
-def add_guidance(
-    p:Parser, # changed
-):
-    "Classes, and guidance towards them"
+def add_guidance(p: Parser):
+    """Classes, and guidance towards them
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--class', metavar='C', dest='c',
                    help='a label or name, several with commas between, or all')
     p.add_argument('--w', metavar='W', type=number, help='guidance weight (default 0)')
@@ -202,10 +225,12 @@ def add_guidance(
                         'deviation of the unguided one (default 0)')
 
 # %% ../../nbs/91b_options.ipynb #options-bounds
-def add_bounds(
-    p:Parser, # changed
-):
-    "Bounds of the clean data that the net estimates"
+def add_bounds(p: Parser):
+    """Bounds of the clean data that the net estimates
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--quantile', metavar='Q', type=number,
                    help='dynamic thresholding: this share of the values of a sample '
                         'is kept within its bound')
@@ -214,10 +239,12 @@ def add_bounds(
                         'or none (default: as the weights say)')
 
 # %% ../../nbs/91b_options.ipynb #b-machine
-def add_machine(
-    p:Parser, # changed
-):
-    "How and where samples are drawn"
+def add_machine(p: Parser):
+    """How and where samples are drawn
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--seed', metavar='K', type=whole, default=0,
                    help='sample i depends on this and on i alone (default 0)')
     p.add_argument('--batch-size', metavar='B', type=whole, help='samples at a time')
@@ -235,11 +262,13 @@ def add_machine(
     p.add_argument('--quiet', action='store_true', help='no progress bar')
 
 # %% ../../nbs/91b_options.ipynb #cli-truth
-def add_drawing(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
-    "What `sample` and `evaluate` have in common"
+def add_drawing(p: Parser, own: dict[str, Callable]):
+    """What `sample` and `evaluate` have in common
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('weights', metavar='WEIGHTS', help='a shipped name, '
                    'a .safetensors file, or the folder of a run')
     p.add_argument('--grid', metavar='NAME',
@@ -253,11 +282,13 @@ def add_drawing(
 ENDINGS = '.pt', '.npz', '.csv', '.png' # of files that samples are written to
 OWN = 'or module.function of your own'
 
-def add_sample(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
-    "The arguments of `sample`"
+def add_sample(p: Parser, own: dict[str, Callable]):
+    """The arguments of `sample`
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('--sampler', metavar='NAME', default='ddim',
                    help=f"{', '.join(samplers())}, {OWN} (default ddim)")
     p.add_argument('--steps', metavar='K', type=whole,
@@ -271,10 +302,12 @@ def add_sample(
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #cli-add-evaluate
-def add_compared(
-    p:Parser, # changed
-):
-    "Which samplers are compared, and with how many steps"
+def add_compared(p: Parser):
+    """Which samplers are compared, and with how many steps
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--sampler', metavar='NAMES',
                    help=f"{', '.join(samplers())}, {OWN}, "
                         'or several with commas between (default ddim)')
@@ -286,10 +319,12 @@ def add_compared(
                         'or those named')
 
 # %% ../../nbs/91b_options.ipynb #options-scoring
-def add_scoring(
-    p:Parser, # changed
-):
-    "How many samples are scored, and by which metric"
+def add_scoring(p: Parser):
+    """How many samples are scored, and by which metric
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--n', metavar='N', type=whole,
                    help='samples on each side (default 10000 points or what the file '
                         'of real points allows; 2000 images)')
@@ -303,10 +338,12 @@ def add_scoring(
                         'sliced_w2; for digits of MNIST the classifier of digits)')
 
 # %% ../../nbs/91b_options.ipynb #options-against
-def add_against(
-    p:Parser, # changed
-):
-    "Against which real data, and by which judge"
+def add_against(p: Parser):
+    """Against which real data, and by which judge
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--data', metavar='FILE',
                    help='real rows: .csv, .npz or .pt, a folder of pictures, or a '
                         'config (default: rows that the training of the weights held '
@@ -319,11 +356,13 @@ def add_against(
                         'and reporting_judge (the default) reports')
 
 # %% ../../nbs/91b_options.ipynb #options-evaluate
-def add_evaluate(
-    p:Parser,                # changed
-    own:dict[str, Callable], # samplers of your own
-):
-    "The arguments of `evaluate`"
+def add_evaluate(p: Parser, own: dict[str, Callable]):
+    """The arguments of `evaluate`
+
+    Arguments:
+        p: changed
+        own: samplers of your own
+    """
     p.add_argument('--plot', metavar='FILE.png',
                    help='a picture of the figures with their errors')
     add_compared(p)
@@ -332,11 +371,13 @@ def add_evaluate(
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #options-judge
-def add_judge(
-    p:Parser, # changed
-    own:dict, # of no use here
-):
-    "The arguments of `judge`"
+def add_judge(p: Parser, own: dict):
+    """The arguments of `judge`
+
+    Arguments:
+        p: changed
+        own: of no use here
+    """
     p.add_argument('--data', metavar='WHAT', required=True,
                    help='a folder of pictures with a folder for each class, a config, '
                         'a run, or a file of arrays x and c')
@@ -349,10 +390,12 @@ def add_judge(
     add_judge_training(p)
 
 # %% ../../nbs/91b_options.ipynb #options-judge-training
-def add_judge_training(
-    p:Parser, # changed
-):
-    "How a judge is trained"
+def add_judge_training(p: Parser):
+    """How a judge is trained
+
+    Arguments:
+        p: changed
+    """
     p.add_argument('--held-out', metavar='X', type=number, default=0.1,
                    help='share for the floor, and as many for the reference (default '
                         '0.1, as in a training)')
@@ -367,10 +410,13 @@ def add_judge_training(
     p.add_argument('--quiet', action='store_true', help='no progress bar')
 
 # %% ../../nbs/91b_options.ipynb #b-config
-def typed_configs(
-    argv:list[str], # arguments
-) -> list[tuple[int, str]]: # (place in argv, what was typed after --config)
-    "Configs that were named: `--config NAME`, `-c NAME` or `--config=NAME`"
+def typed_configs(argv: list[str]) -> list[tuple[int, str]]:
+    """Configs that were named: `--config NAME`, `-c NAME` or `--config=NAME`
+
+    Arguments:
+        argv: arguments
+    Returns: (place in argv, what was typed after --config)
+    """
     found = []
     for k, a in enumerate(argv):
         if a.startswith('--config='):

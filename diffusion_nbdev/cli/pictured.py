@@ -14,21 +14,26 @@ PICTURED = {'excess': 'excess, squared', 'frechet_excess': 'excess, Fréchet',
             'kid_excess': 'excess, KID', 'accuracy': 'share', 'precision': 'share',
             'recall': 'share'} # figure -> what its panel is called
 
-def error_of(
-    score:dict, # what a judge says
-    name:str,   # a figure
-) -> float: # 0 if it is not known
-    "The standard error of a figure: its own, or from its spread over sets"
+def error_of(score: dict, name: str) -> float:
+    """The standard error of a figure: its own, or from its spread over sets
+
+    Arguments:
+        score: what a judge says
+        name: a figure
+    Returns: 0 if it is not known
+    """
     if f'{name}_se' in score: return score[f'{name}_se'] or 0.
     spread = score.get(f'{name}_std')
     return spread / math.sqrt(score['sets']) if spread else 0.
 
-def draw_panel(
-    ax,                  # matplotlib's
-    results:list[dict],  # what a judge says of each run
-    names:list[str],     # figures
-):
-    "Figures of all runs with their errors, and dashed lines where real data are"
+def draw_panel(ax, results: list[dict], names: list[str]):
+    """Figures of all runs with their errors, and dashed lines where real data are
+
+    Arguments:
+        ax: matplotlib's
+        results: what a judge says of each run
+        names: figures
+    """
     from diffusion_nbdev.style import GREY
     for name in names:
         y = [r[name] for r in results]
@@ -43,21 +48,25 @@ def draw_panel(
     if len(names) > 1: ax.legend(frameon=False, labelcolor=GREY, fontsize=8)
 
 # %% ../../nbs/91k_pictured.ipynb #d-plot-file
-def plot_path(
-    text:str|None, # as typed
-) -> Path|None:
-    "Where the picture goes; ValueError for another ending than .png"
+def plot_path(text: str | None) -> Path | None:
+    """Where the picture goes; ValueError for another ending than .png
+
+    Arguments:
+        text: as typed
+    """
     if text is None: return None
     path = Path(text).expanduser()
     if path.suffix.lower() != '.png':
         raise ValueError(f'--plot {path}: must end in .png')
     return path
 
-def draw_scores(
-    results:list[dict], # what a judge says of each run
-    path:Path,          # a new file
-):
-    "A picture of the figures of all runs"
+def draw_scores(results: list[dict], path: Path):
+    """A picture of the figures of all runs
+
+    Arguments:
+        results: what a judge says of each run
+        path: a new file
+    """
     import matplotlib.pyplot as plt
     from diffusion_nbdev.style import save_figure, subplots
     panels:dict[str, list[str]] = {}

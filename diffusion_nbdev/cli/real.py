@@ -19,7 +19,17 @@ from .sample import asked_classes
 # %% ../../nbs/91i_real.ipynb #91i-rows
 @dataclasses.dataclass
 class Real:
-    "Real rows, in the data's own units"
+    """Real rows, in the data's own units
+
+    Arguments:
+        x: (N, *)
+        c: labels, (N,), or None
+        said: where they come from
+        columns: names, if there are
+        classes: names, if there are
+        warning: what is to be known of them
+        train: rows of the training, where these are not among x
+    """
     x:Any    # (N, *)
     c:Any    # labels, (N,), or None
     said:str # where they come from
@@ -54,20 +64,25 @@ class Real:
         return dataclasses.replace(self, x=self.x[here], c=self.c[here], train=None)
 
 # %% ../../nbs/91i_real.ipynb #91i-labels-for
-def labels_for(
-    text:str|None, # as typed: '7', '0,star', 'all', or nothing
-    model,         # that draws
-    n:int,         # how many samples
-) -> Any: # (n,), or None
-    "The classes that are asked for, in turn"
+def labels_for(text: str | None, model, n: int) -> Any:
+    """The classes that are asked for, in turn
+
+    Arguments:
+        text: as typed: '7', '0,star', 'all', or nothing
+        model: that draws
+        n: how many samples
+    Returns: (n,), or None
+    """
     return asked_classes(text, model.n_classes, n, model.data.classes)
 
 # %% ../../nbs/91i_real.ipynb #91i-run
-def data_of(
-    config:Path, # of a run, or another
-    trust:bool,  # may it name classes of other packages?
-): # the data module, ready
-    "The data that a config describes; ValueError for classes that are not trusted"
+def data_of(config: Path, trust: bool):
+    """The data that a config describes; ValueError for classes that are not trusted
+
+    Arguments:
+        config: of a run, or another
+        trust: may it name classes of other packages?
+    """
     if not trust: checked_config(config)
     with calm():
         from diffusion_nbdev.cli.experiment import experiment
@@ -84,12 +99,15 @@ LOADERS = dict(
 ENOUGH = 200 # rows
 TABLES = '.csv', '.tsv', '.txt'
 
-def loaded(
-    data,      # a data module
-    part:str,  # a key of LOADERS
-    units,     # of the model: batches are in them
-) -> list: # x (N, *) in the data's units, labels (N,) or None; empty without rows
-    "The rows of one part of a data set"
+def loaded(data, part: str, units) -> list:
+    """The rows of one part of a data set
+
+    Arguments:
+        data: a data module
+        part: a key of LOADERS
+        units: of the model: batches are in them
+    Returns: x (N, *) in the data's units, labels (N,) or None; empty without rows
+    """
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     try:
@@ -103,10 +121,13 @@ def loaded(
     return [x, None if c is None or (c < 0).any() else c.long()]
 
 # %% ../../nbs/91i_real.ipynb #91i-kept
-def coordinates(
-    units, # of a model
-) -> list[str]: # empty if they have none
-    "The names of a row's numbers: a column of words has one for each word"
+def coordinates(units) -> list[str]:
+    """The names of a row's numbers: a column of words has one for each word
+
+    Arguments:
+        units: of a model
+    Returns: empty if they have none
+    """
     out = []
     for name, kind in units.columns.items():
         words = [f'{name} = {word}' for word in kind]
@@ -114,12 +135,14 @@ def coordinates(
     return out
 
 # %% ../../nbs/91i_real.ipynb #91i-held
-def held_out_rows(
-    data,     # a data module
-    units,    # of the model
-    said:str, # where the data comes from
-) -> Real:
-    "Rows of the validation data, and of other parts where these are too few"
+def held_out_rows(data, units, said: str) -> Real:
+    """Rows of the validation data, and of other parts where these are too few
+
+    Arguments:
+        data: a data module
+        units: of the model
+        said: where the data comes from
+    """
     import torch
     found, names, count = [], [], 0
     for part in LOADERS:
@@ -141,32 +164,39 @@ def held_out_rows(
                 learnt[0] if learnt else None)
 
 # %% ../../nbs/91i_real.ipynb #91i-run-rows
-def config_beside(
-    weights:str, # as it was typed
-) -> Path|None: # None for weights without a run
-    "The config of the run that weights belong to"
+def config_beside(weights: str) -> Path | None:
+    """The config of the run that weights belong to
+
+    Arguments:
+        weights: as it was typed
+    Returns: None for weights without a run
+    """
     from diffusion_nbdev.files import find_weights
     path = find_weights(weights).parent/'config.yaml'
     return path if path.is_file() else None
 
-def same_shape(
-    x,        # real rows, (N, *)
-    model,    # whose samples are compared with them
-    said:str, # where they come from
-):
-    "ValueError for rows that cannot be compared with samples"
+def same_shape(x, model, said: str):
+    """ValueError for rows that cannot be compared with samples
+
+    Arguments:
+        x: real rows, (N, *)
+        model: whose samples are compared with them
+        said: where they come from
+    """
     shape, own = list(x.shape[1:]), model.data.shape
     if shape == own: return
     more = len(shape) == len(own) == 1 and shape[0] > own[0]
     hint = ': --labels NAME says which column holds labels' * more
     raise ValueError(f'{said}: rows have shape {shape}, samples {own}{hint}')
 
-def config_rows(
-    config:Path, # of a run, or another
-    model,       # whose samples are compared with them
-    trust:bool,  # may it name classes of other packages?
-) -> Real:
-    "Rows that a config's training holds out"
+def config_rows(config: Path, model, trust: bool) -> Real:
+    """Rows that a config's training holds out
+
+    Arguments:
+        config: of a run, or another
+        model: whose samples are compared with them
+        trust: may it name classes of other packages?
+    """
     data = data_of(config, trust)
     units = getattr(data, 'units', None) or model.data
     real = held_out_rows(data, units, str(config))
@@ -174,14 +204,16 @@ def config_rows(
     return real
 
 # %% ../../nbs/91i_real.ipynb #91i-classes
-def numbered(
-    c,               # labels, (N,), or None
-    names:list[str], # of the classes in the file, if they have names
-    own:list[str],   # of the net's classes, if they have names
-    n_classes:int,   # of the net
-    said:str,        # where they come from
-): # labels as the net numbers them
-    "Labels of a file as the net knows them; ValueError for a class that is new to it"
+def numbered(c, names: list[str], own: list[str], n_classes: int, said: str):
+    """Labels of a file as the net knows them; ValueError for a class that is new to it
+
+    Arguments:
+        c: labels, (N,), or None
+        names: of the classes in the file, if they have names
+        own: of the net's classes, if they have names
+        n_classes: of the net
+        said: where they come from
+    """
     if c is None or not n_classes: return None
     if names and own and names != own:
         import torch
@@ -196,13 +228,16 @@ def numbered(
     return c
 
 # %% ../../nbs/91i_real.ipynb #91i-file
-def file_rows(
-    path:Path,        # of points
-    labels:str|None,  # the column of labels, as it was typed
-    model,            # whose samples are compared with them
-    given:dict,       # arguments of the run's data, if it is known
-) -> tuple: # x (N, *), labels (N,) or None, names of classes
-    "What a file of points holds"
+def file_rows(path: Path, labels: str | None, model, given: dict) -> tuple:
+    """What a file of points holds
+
+    Arguments:
+        path: of points
+        labels: the column of labels, as it was typed
+        model: whose samples are compared with them
+        given: arguments of the run's data, if it is known
+    Returns: x (N, *), labels (N,) or None, names of classes
+    """
     import torch
     from diffusion_nbdev.points import read_file
     units, options = model.data, {}
@@ -214,12 +249,15 @@ def file_rows(
     return x, found.c, found.classes
 
 # %% ../../nbs/91i_real.ipynb #91i-folder
-def folder_rows(
-    path:Path,  # holds pictures, or one folder for each class
-    model,      # whose samples are compared with them
-    given:dict, # arguments of the run's data, if it is known
-) -> tuple: # x (N, C, S, S) in [0, 1], labels (N,) or None, names of classes
-    "The pictures of a folder in the size of the samples"
+def folder_rows(path: Path, model, given: dict) -> tuple:
+    """The pictures of a folder in the size of the samples
+
+    Arguments:
+        path: holds pictures, or one folder for each class
+        model: whose samples are compared with them
+        given: arguments of the run's data, if it is known
+    Returns: x (N, C, S, S) in [0, 1], labels (N,) or None, names of classes
+    """
     from diffusion_nbdev.folders import read_folder
     shape = model.data.shape
     if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
@@ -230,21 +268,26 @@ def folder_rows(
     return x.float() / 255, c, classes
 
 # %% ../../nbs/91i_real.ipynb #91i-named
-def arguments_of(
-    config:Path|None, # of a run
-) -> dict: # empty without one
-    "How a run's data was made"
+def arguments_of(config: Path | None) -> dict:
+    """How a run's data was made
+
+    Arguments:
+        config: of a run
+    Returns: empty without one
+    """
     if config is None: return {}
     # jsonargparse brings it
     said = importlib.import_module('yaml').safe_load(config.read_text(encoding='utf-8'))
     return (said.get('data') or {}).get('init_args') or {}
 
 # %% ../../nbs/91i_real.ipynb #91i-named-rows
-def named_rows(
-    args,  # parsed arguments: data, weights, labels, trust
-    model, # whose samples are compared with them
-) -> Real:
-    "The rows that --data names: of a file, a folder of pictures, or a config"
+def named_rows(args, model) -> Real:
+    """The rows that --data names: of a file, a folder of pictures, or a config
+
+    Arguments:
+        args: parsed arguments: data, weights, labels, trust
+        model: whose samples are compared with them
+    """
     path, units = Path(args.data).expanduser(), model.data
     if path.suffix in CONFIG: return config_rows(path, model, args.trust)
     given, said = arguments_of(config_beside(args.weights)), str(path)

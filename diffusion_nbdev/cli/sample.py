@@ -24,10 +24,12 @@ from .catalogue import quick_cards, samplers
 from .options import ENDINGS, sampler_options
 
 # %% ../../nbs/91c_sample.ipynb #0aeab527
-def checked_out(
-    path:Path, # the file that will be written
-) -> Path:
-    "The path, if a file can be made there; OSError or ValueError if not"
+def checked_out(path: Path) -> Path:
+    """The path, if a file can be made there; OSError or ValueError if not
+
+    Arguments:
+        path: the file that will be written
+    """
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f'--out {path}: unknown ending {path.suffix!r}, '
                          f"there is {', '.join(ENDINGS)}")
@@ -41,10 +43,12 @@ def checked_out(
     return path
 
 # %% ../../nbs/91c_sample.ipynb #0aeab527-b
-def asked_out(
-    args, # parsed arguments: out, weights, sampler, steps
-) -> Path:
-    "The file to write: the one that was asked for, or a picture in run/"
+def asked_out(args) -> Path:
+    """The file to write: the one that was asked for, or a picture in run/
+
+    Arguments:
+        args: parsed arguments: out, weights, sampler, steps
+    """
     if args.out:
         return Path(args.out)
     weights = Path(args.weights)
@@ -52,10 +56,12 @@ def asked_out(
     steps = f'-{args.steps}' if args.steps else ''
     return Path('run')/f'{name}-{args.sampler}{steps}.png'
 
-def checked_weight(
-    args, # parsed arguments: w, c, guide
-):
-    "ValueError for a guidance weight without a direction, or a guide without a weight"
+def checked_weight(args):
+    """ValueError for a guidance weight without a direction, or a guide without a weight
+
+    Arguments:
+        args: parsed arguments: w, c, guide
+    """
     if args.w is not None and args.c is None and args.guide is None:
         raise ValueError(f'--w {args.w:g} needs a class to guide towards: --class, '
                          'or weaker weights to guide away from: --guide')
@@ -63,11 +69,13 @@ def checked_weight(
         raise ValueError(f'--guide {args.guide} needs a weight: --w')
 
 # %% ../../nbs/91c_sample.ipynb #c-model
-def opened(
-    path:str,   # a shipped name, a file or a run
-    trust:bool, # may the file name classes of other packages?
-): # a model, on the CPU
-    "Load weights; a name that is not shipped is answered by the nearest that is"
+def opened(path: str, trust: bool):
+    """Load weights; a name that is not shipped is answered by the nearest that is
+
+    Arguments:
+        path: a shipped name, a file or a run
+        trust: may the file name classes of other packages?
+    """
     from diffusion_nbdev.model import load
     if not Path(path).exists() and Path(path).name == path.removesuffix('.safetensors'):
         drawing = [name for name, card in quick_cards().items() if 'sched' in card]
@@ -75,10 +83,12 @@ def opened(
     return load(path, trust=trust)
 
 # %% ../../nbs/91c_sample.ipynb #c-model-b
-def open_model(
-    args, # parsed arguments: weights, device, threads, trust
-): # a model, on the device asked for
-    "Load weights onto a device that exists, and all samplers with them"
+def open_model(args):
+    """Load weights onto a device that exists, and all samplers with them
+
+    Arguments:
+        args: parsed arguments: weights, device, threads, trust
+    """
     import torch
     from diffusion_nbdev.devices import pick_device
     for module in {s['module'] for s in samplers().values()}:
@@ -92,18 +102,21 @@ def open_model(
     return model.to(pick_device(args.device))
 
 # %% ../../nbs/91c_sample.ipynb #drawing-opts
-def progress(
-    args, # parsed arguments: quiet
-) -> bool:
-    "Are bars wanted?"
+def progress(args) -> bool:
+    """Are bars wanted?
+
+    Arguments:
+        args: parsed arguments: quiet
+    """
     return not (args.quiet or os.environ.get('TQDM_DISABLE'))
 
-def machine(
-    model,          # on its device
-    precision:str,  # a key of PRECISIONS
-    compiled:bool,
-) -> str:
-    "In words, what samples are drawn on"
+def machine(model, precision: str, compiled: bool) -> str:
+    """In words, what samples are drawn on
+
+    Arguments:
+        model: on its device
+        precision: a key of PRECISIONS
+    """
     import torch
     from diffusion_nbdev.devices import PRECISIONS
     said = [str(model.device)]
@@ -115,11 +128,14 @@ def machine(
     return ', '.join(said)
 
 # %% ../../nbs/91c_sample.ipynb #drawing-opts-b
-def drawing(
-    args,  # parsed arguments: guide, precision, compile, seed, batch_size, trust, own
-    model, # on its device
-) -> tuple[Callable, str]: # generate(sampler, ...) as the model's own, and the machine
-    "How samples are drawn on this machine"
+def drawing(args, model) -> tuple[Callable, str]:
+    """How samples are drawn on this machine
+
+    Arguments:
+        args: parsed arguments: guide, precision, compile, seed, batch_size, trust, own
+        model: on its device
+    Returns: generate(sampler, ...) as the model's own, and the machine
+    """
     from diffusion_nbdev.devices import chosen_precision, compile_forward
     guide = args.guide and opened(args.guide, args.trust).to(model.device)
     precision = chosen_precision(model.device, model.data.shape, args.precision)
@@ -136,11 +152,13 @@ def drawing(
     return draw, said
 
 # %% ../../nbs/91c_sample.ipynb #12e2da12
-def knows_classes(
-    args,  # parsed arguments: c, w, guide
-    model, # that is to know classes
-):
-    "ValueError if labels or guidance are asked of a net that has none"
+def knows_classes(args, model):
+    """ValueError if labels or guidance are asked of a net that has none
+
+    Arguments:
+        args: parsed arguments: c, w, guide
+        model: that is to know classes
+    """
     if model.n_classes:
         return
     if args.c is not None:
@@ -149,12 +167,14 @@ def knows_classes(
         raise ValueError(f'--w {args.w}: this model knows no classes')
 
 # %% ../../nbs/91c_sample.ipynb #12e2da12-b
-def asked_class(
-    text:str,       # a label, or the name of a class
-    n_classes:int,  # of the model
-    classes:Sequence[str], # their names; '' for one that no row has
-) -> int:
-    "The label of a class; ValueError with those that there are"
+def asked_class(text: str, n_classes: int, classes: Sequence[str]) -> int:
+    """The label of a class; ValueError with those that there are
+
+    Arguments:
+        text: a label, or the name of a class
+        n_classes: of the model
+        classes: their names; '' for one that no row has
+    """
     names = [name for name in classes if name]
     if text in names: return list(classes).index(text)
     if names and (not text.isdecimal() or any(name.isdecimal() for name in names)):
@@ -169,12 +189,16 @@ def asked_class(
     return int(text)
 
 def asked_classes(
-    text:str|None,  # '7', '0,1,7', 'star' or 'all'
-    n_classes:int,  # of the model
-    n:int,          # number of samples
-    classes:Sequence[str]=(), # their names, if they have any
-): # long (n,), or None
-    "Labels for n samples: the classes asked for, in turn"
+    text: str | None, n_classes: int, n: int, classes: Sequence[str] = (),
+):
+    """Labels for n samples: the classes asked for, in turn
+
+    Arguments:
+        text: '7', '0,1,7', 'star' or 'all'
+        n_classes: of the model
+        n: number of samples
+        classes: their names, if they have any
+    """
     import torch
     if text is None:
         return None
@@ -186,12 +210,14 @@ def asked_classes(
     return torch.tensor(c)[torch.arange(n) % len(c)]
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6
-def csv_text(
-    x,     # samples, shape (n, *)
-    c,     # labels (n,), or None
-    units, # of the data
-) -> str:
-    "Samples as a table under the names of its columns, the labels in the last one"
+def csv_text(x, c, units) -> str:
+    """Samples as a table under the names of its columns, the labels in the last one
+
+    Arguments:
+        x: samples, shape (n, *)
+        c: labels (n,), or None
+        units: of the data
+    """
     import torch
     # as many digits as tell neighbours apart
     digits = 17 if x.dtype is torch.float64 else 9
@@ -207,14 +233,16 @@ def csv_text(
     return text.getvalue()
 
 # %% ../../nbs/91c_sample.ipynb #1fde63c6-b
-def write_samples(
-    path:Path,             # .pt, .npz, .csv or .png
-    x,                     # samples in the data's own units, shape (n, *)
-    c,                     # labels (n,), or None
-    units,                 # of the data
-    columns:int|None=None, # of a picture of images
-):
-    "Samples as a file, written whole or not at all"
+def write_samples(path: Path, x, c, units, columns: int | None = None):
+    """Samples as a file, written whole or not at all
+
+    Arguments:
+        path: .pt, .npz, .csv or .png
+        x: samples in the data's own units, shape (n, *)
+        c: labels (n,), or None
+        units: of the data
+        columns: of a picture of images
+    """
     import numpy as np
     import torch
     from diffusion_nbdev.files import whole_file
@@ -232,12 +260,13 @@ def write_samples(
 
 # %% ../../nbs/91c_sample.ipynb #b24b40b9
 @contextlib.contextmanager
-def figure(
-    nrows:int=1,
-    ncols:int=1,
-    panel:tuple=(4, 4), # width and height of one panel, in inches
-) -> Iterator: # of axes, as `style.subplots` makes them
-    "Axes of a figure that needs no display and is gone afterwards"
+def figure(nrows: int = 1, ncols: int = 1, panel: tuple = (4, 4)) -> Iterator:
+    """Axes of a figure that needs no display and is gone afterwards
+
+    Arguments:
+        panel: width and height of one panel, in inches
+    Returns: of axes, as `style.subplots` makes them
+    """
     import matplotlib.pyplot as plt
     from diffusion_nbdev import plots, style
     fig, axes = style.subplots(nrows, ncols, panel=panel)
@@ -248,14 +277,16 @@ def figure(
         plt.close(fig)
 
 # %% ../../nbs/91c_sample.ipynb #b24b40b9-b
-def draw_samples(
-    path:Path,             # .png
-    x,                     # samples in the data's own units, shape (n, *)
-    c,                     # labels (n,), or None
-    units,                 # of the data
-    columns:int|None=None, # of images
-):
-    "Samples as a picture: points as a scatter, images as a grid"
+def draw_samples(path: Path, x, c, units, columns: int | None = None):
+    """Samples as a picture: points as a scatter, images as a grid
+
+    Arguments:
+        path: .png
+        x: samples in the data's own units, shape (n, *)
+        c: labels (n,), or None
+        units: of the data
+        columns: of images
+    """
     import matplotlib.image
     from diffusion_nbdev import plots, style
     if len(units.shape) > 1:
@@ -266,23 +297,27 @@ def draw_samples(
             style.save_figure(plots.show_points(x, ax, c=c), path)
 
 # %% ../../nbs/91c_sample.ipynb #c-checks
-def how_many(
-    n:int|None, # as typed
-    units,      # of the data
-) -> int:
-    "The number of samples: 64 images, 1000 of anything else, or as typed"
+def how_many(n: int | None, units) -> int:
+    """The number of samples: 64 images, 1000 of anything else, or as typed
+
+    Arguments:
+        n: as typed
+        units: of the data
+    """
     if n is None:
         return 64 if len(units.shape) == 3 else 1000
     if n < 1:
         raise ValueError(f'--n {n}: must be a whole number of at least 1')
     return n
 
-def checked_picture(
-    out:Path,         # the file that will be written
-    columns:int|None, # as typed
-    units,            # of the data
-):
-    "ValueError if a picture cannot show such data, or if columns are for nothing"
+def checked_picture(out: Path, columns: int | None, units):
+    """ValueError if a picture cannot show such data, or if columns are for nothing
+
+    Arguments:
+        out: the file that will be written
+        columns: as typed
+        units: of the data
+    """
     image = len(units.shape) == 3
     shown = units.shape == [2] or image and units.shape[0] in (1, 3)
     drawn = out.suffix.lower() == '.png'
@@ -294,21 +329,25 @@ def checked_picture(
                          'it is for a picture of images')
 
 # %% ../../nbs/91c_sample.ipynb #sample-timed
-def timed(
-    draw:Callable, # what draws
-    *args,         # of it
-    **options,     # of it
-):
-    "What is drawn, and the seconds that it took"
+def timed(draw: Callable, *args, **options):
+    """What is drawn, and the seconds that it took
+
+    Arguments:
+        draw: what draws
+        args: of it
+        options: of it
+    """
     start = time.perf_counter()
     x = draw(*args, **options)
     return x, time.perf_counter() - start
 
 # %% ../../nbs/91c_sample.ipynb #f5e15db2
-def sample(
-    args, # parsed arguments
-):
-    "Draw samples and write them to a file"
+def sample(args):
+    """Draw samples and write them to a file
+
+    Arguments:
+        args: parsed arguments
+    """
     options = sampler_options(args, args.sampler)
     out = checked_out(asked_out(args))
     checked_weight(args)
