@@ -191,6 +191,7 @@ def said_real(
     with torch.no_grad():
         return scores(weights, both) > 0
 
+# %% ../nbs/80h_compared.ipynb #80h-two-sample-c
 def two_sample(x: Tensor, y: Tensor, seed: int = 0) -> float:
     """Accuracy of a classifier of samples and real rows, Lopez-Paz and Oquab 2017
 

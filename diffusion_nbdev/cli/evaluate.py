@@ -262,6 +262,7 @@ def asked_images(args, most: int) -> int:
                          'as many real images there are for the floor')
     return n
 
+# %% ../../nbs/91d_evaluate.ipynb #f4a664a7-d
 def digit_judge(args, model) -> tuple[Callable, str]:
     """Distances of digits in the features of the classifier, beside real digits'
 

@@ -26,6 +26,7 @@ def error_of(score: dict, name: str) -> float:
     spread = score.get(f'{name}_std')
     return spread / math.sqrt(score['sets']) if spread else 0.
 
+# %% ../../nbs/91k_pictured.ipynb #d-plot-panel
 def draw_panel(ax, results: list[dict], names: list[str]):
     """Figures of all runs with their errors, and dashed lines where real data are
 
@@ -60,6 +61,7 @@ def plot_path(text: str | None) -> Path | None:
         raise ValueError(f'--plot {path}: must end in .png')
     return path
 
+# %% ../../nbs/91k_pictured.ipynb #d-plot-scores
 def draw_scores(results: list[dict], path: Path):
     """A picture of the figures of all runs
 
