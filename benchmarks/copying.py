@@ -2,7 +2,7 @@
 recite, what patches explain, and what the shipped weights do.
 
     python benchmarks/copying.py
-        all parts but the last, about ten minutes of one core, into
+        all parts but the last, about twenty minutes of one core, into
         benchmarks/copying.json
     python benchmarks/copying.py --parts shipped --data DIR
         the shipped digits; DIR holds MNIST, as `diffusion fit --data.data_dir` has it
@@ -13,6 +13,8 @@ level    real digits against real ones, 1,000 draws: how often the test calls th
          copiers at 5 %; and the oracles of n images
 onset    8 x 8 digits, one small net, n images, fixed batch and constant rate: the
          update at which a share of the samples is nearer to the training set
+width    the same for 100 images and nets of several widths
+guided   a net of 100 images with classes, sampled with guidance of several weights
 local    a convolutional net that sees patches of 5 x 5 pixels, beside the closed-form
          machine of patches, from the same noise
 shipped  `mnist_cond` and `mnist_uncond`: samples nearer to 10,000 images trained on
@@ -82,18 +84,24 @@ NET, BATCH, RATE = dict(dim=64, width=128, depth=3), 64, 2e-3
 FIRST, EACH, SAMPLES = 300., 1.3, 300
 LEVELS = 0.8, 0.9
 
-def updates(net, x, batch, rate):
+# of the labels, in training
+DROP = 0.1
+
+def updates(net, x, batch, rate, c=None):
     "Endless updates by the simple loss for v, with a constant rate"
     t = torch.arange(SCHED.T + 1)
     shape = -1, *[1] * (x.ndim - 1)
     signal, noise = (f(t).float().view(shape) for f in (SCHED.signal, SCHED.noise))
     adam = torch.optim.Adam(net.parameters(), rate, fused=True)
     while True:
-        x0 = x[torch.randint(len(x), (batch,))]
+        rows = torch.randint(len(x), (batch,))
+        x0, known = x[rows], None
+        if c is not None:
+            known = torch.where(torch.rand(batch) < DROP, -1, c[rows])
         t = torch.randint(1, SCHED.T + 1, (batch,))
         eps = torch.randn_like(x0)
         xt, v = signal[t] * x0 + noise[t] * eps, signal[t] * eps - noise[t] * x0
-        loss = (net(xt, t) - v).square().mean()
+        loss = (net(xt, t, known) - v).square().mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -108,12 +116,12 @@ def crossing(steps, shares, at):
         part = (at - shares[k - 1]) / (share - shares[k - 1])
         return round(steps[k - 1] * (steps[k] / steps[k - 1]) ** part)
 
-def curve(n, seed, most):
+def curve(n, seed, most, width=NET['width']):
     "The share of one training at every look, until it is above the highest level"
     x = shuffled(100 + seed)
     train, held_out = x[:n].flatten(1), x[n:2 * n].flatten(1)
     torch.manual_seed(seed)
-    net = PointMLP(**NET)
+    net = PointMLP(**dict(NET, width=width))
     steps, shares, look = [], [], FIRST
     for k, _ in enumerate(updates(net, train.float(), BATCH, RATE), 1):
         if k < look: continue
@@ -124,7 +132,7 @@ def curve(n, seed, most):
         net.train()
         steps.append(k)
         shares.append(round(copy_test(y, train, held_out, draws=1).share, 4))
-        print(n, seed, k, shares[-1], flush=True)
+        print(n, width, seed, k, shares[-1], flush=True)
         if shares[-1] > max(LEVELS) or k >= most: break
     return dict(n=n, seed=seed, steps=steps, shares=shares,
                 **{f'at_{a}': crossing(steps, shares, a) for a in LEVELS})
@@ -138,10 +146,19 @@ def slope(rows, at):
     return dict(slope=round(fit.slope, 3), low=round(fit.slope - half, 3),
                 high=round(fit.slope + half, 3), trainings=len(pairs))
 
+def there(args, part, **what):
+    "The trainings that the file has already, if it was made in this way"
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    old = found.get(part, {})
+    return old['rows'] if old and {**old, **what} == old else []
+
+HOW = dict(net=f'PointMLP{NET}', batch=BATCH, rate=RATE, samples=SAMPLES)
+
 def onset(args):
-    rows, sizes = [], (25, 50) if args.tiny else args.sizes
+    rows, sizes = there(args, 'onset', **HOW), (25, 50) if args.tiny else args.sizes
     for seed in range(1 if args.tiny else args.seeds):
         for n in sizes:
+            if any((r['n'], r['seed']) == (n, seed) for r in rows): continue
             start = time.process_time()
             found = curve(n, seed, 200 if args.tiny else args.most)
             rows.append(dict(found, seconds=round(time.process_time() - start, 1)))
@@ -149,8 +166,53 @@ def onset(args):
     return onset_of(rows)
 
 def onset_of(rows):
-    return dict(net=f'PointMLP{NET}', batch=BATCH, rate=RATE, samples=SAMPLES,
-                rows=rows, fits={f'{a:g}': slope(rows, f'at_{a}') for a in LEVELS})
+    return dict(HOW, rows=rows, fits={f'{a:g}': slope(rows, f'at_{a}') for a in LEVELS})
+
+# -- what a wider net does, and guidance -----------------------------------------------
+
+# beside the 128 of the part onset
+WIDTHS = 32, 256
+
+def width(args):
+    "Curves of 100 images for nets of several widths"
+    n = 25 if args.tiny else 100
+    rows = there(args, 'width', n=n, **HOW)
+    for seed in range(1 if args.tiny else args.seeds):
+        for wide in WIDTHS:
+            if any((r['width'], r['seed']) == (wide, seed) for r in rows): continue
+            start = time.process_time()
+            found = curve(n, seed, 200 if args.tiny else args.most, wide)
+            net = PointMLP(**dict(NET, width=wide))
+            weights = sum(p.numel() for p in net.parameters())
+            rows.append(dict(found, width=wide, weights=weights,
+                             seconds=round(time.process_time() - start, 1)))
+            keep(args, 'width', dict(HOW, n=n, rows=rows))
+    return dict(HOW, n=n, rows=rows)
+
+LOOKS, GUIDANCE = (500, 1000, 2000, 4000, 8000), (0., 1., 3.)
+
+def guided(args):
+    "Shares under guidance, of nets of 100 images that know their classes"
+    rows, n, looks = [], 25 if args.tiny else 100, (20, 40) if args.tiny else LOOKS
+    for seed in range(1 if args.tiny else args.seeds):
+        digits = load_digits()
+        order = torch.randperm(len(digits.target), generator=seeded(100 + seed))
+        x, c = shuffled(100 + seed).flatten(1), torch.from_numpy(digits.target)[order]
+        torch.manual_seed(seed)
+        net = PointMLP(**NET, n_classes=10)
+        for k, _ in enumerate(updates(net, x[:n].float(), BATCH, RATE, c[:n]), 1):
+            if k not in looks: continue
+            net.eval()
+            z, asked = torch.randn(SAMPLES, 64), torch.arange(SAMPLES) % 10
+            for w in GUIDANCE:
+                f = denoiser(net, SCHED, c=asked, w=w)
+                y = last(ddim(f, SCHED, z, n=20)).double()
+                found = copy_test(y, x[:n], x[n:2 * n])
+                rows.append(row(found, seed=seed, updates=k, w=w))
+                print(rows[-1], flush=True)
+            net.train()
+            if k == max(looks): break
+    return dict(drop_class=DROP, rows=rows)
 
 # -- what patches explain --------------------------------------------------------------
 
@@ -236,13 +298,16 @@ def shipped(args):
         add(x, what=name, sampler='ddim', calls=model.calls, **options)
     return dict(rows=rows)
 
-PARTS = dict(level=level, onset=onset, local=local, shipped=shipped)
+PARTS = dict(level=level, onset=onset, width=width, guided=guided, local=local,
+             shipped=shipped)
 
 def keep(args, part, result):
     "A part into the file, beside what others have written meanwhile"
     commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT, capture_output=True,
                             text=True).stdout.strip()
-    options = dict(onset=['--seeds', str(args.seeds)], shipped=['--data', 'DIR'])
+    options = dict(onset=['--seeds', str(args.seeds), '--most', str(args.most)],
+                   shipped=['--data', 'DIR'], guided=['--seeds', str(args.seeds)])
+    options['width'] = options['onset']
     options['local'] = ['--updates', str(args.updates)]
     options['shipped'] += ['--n', str(args.n)]
     command = ['python', 'benchmarks/copying.py', '--parts', part,
@@ -262,7 +327,7 @@ def main():
     p.add_argument('--data', help='folder of the data set')
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'copying.json')
     p.add_argument('--parts', nargs='+', choices=PARTS,
-                   default=['level', 'onset', 'local'])
+                   default=[part for part in PARTS if part != 'shipped'])
     p.add_argument('--sizes', nargs='+', type=int, default=[50, 100, 200],
                    help='onset: images trained on')
     p.add_argument('--seeds', type=int, default=3,

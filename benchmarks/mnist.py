@@ -4,8 +4,8 @@ while training, and what the shipped weights score.
     python benchmarks/mnist.py --data DIR
         all parts, about three hours on one core, into benchmarks/mnist.json
     python benchmarks/mnist.py --parts quality guidance
-        only some of: default ablation middle minutes epochs quality guidance judges;
-        quality and guidance need no data set
+        only some of: default ablation middle minutes epochs choice report quality
+        guidance; the last four need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...
         a minute, to see that it runs; give it another --out
 
@@ -22,14 +22,16 @@ epochs    validation loss of the averaged weights after each epoch of the packag
           training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
 guidance  the shipped weights: weight, interval and rescaling of guidance, 20 steps
-judges    the shipped weights before the shipped judge and before another, with a net, a
-          split and a training of its own
+choice    the shipped weights: samplers and grids, tried by the tuning judge, which has
+          seen training images only
+report    what was chosen, before the reporting judge and the test images, which had no
+          part in it; `--seeds` sets of samples, and those that are there stay
 
-Samples are judged by the shipped classifier, against real test images. DIR holds the
-data set, as `diffusion fit --data.data_dir` has it.
+DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
+`report` compare one thing with another, and have samples judged by the tuning judge.
 """
-import argparse, contextlib, importlib.metadata, json, math, os, platform, subprocess
-import sys, tempfile, time
+import argparse, contextlib, importlib.metadata, json, math, os, platform, statistics
+import subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
@@ -37,13 +39,13 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks'), str(ROOT/'tools')]
+sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
 from peers import unet2d
-from ship import train_digits
 from diffusion_nbdev import ddpm
 from diffusion_nbdev.devices import bfloat16_pays
 from diffusion_nbdev.judge import (
-    Extractor, digit_features, load_extractor, score_images)
+    JUDGES, beside_real, digit_features, frechet, load_extractor, score_images,
+    separate_sets)
 from diffusion_nbdev.pictures import MNISTData
 from diffusion_nbdev.files import whole_file
 from diffusion_nbdev.model import Model, Units, load, unit_images
@@ -52,24 +54,34 @@ from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, fit
 from diffusion_nbdev.unet import UNet
 
-KEPT = ('frechet', 'frechet_floor', 'frechet_ratio', 'kid', 'precision',
+KEPT = ('frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
+        'frechet_excess_se', 'kid', 'kid_excess', 'kid_excess_se', 'precision',
         'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor',
         'accuracy', 'accuracy_real')
 
-def drawn(model, sampler, n, num, **options):
-    "`num` samples, as many of each class as of any other, and their classes"
-    c = torch.arange(num) % model.n_classes if model.n_classes else None
+def asked(judge, num, k):
+    """The classes of the k-th set of real images that the floor is made of: how often
+    each of them comes is then no difference between samples and real images"""
+    sets = separate_sets(judge.held_out_labels, num)
+    return sets[k % len(sets)]
+
+def drawn(model, judge, sampler, n, num, seed=1, **options):
+    "`num` samples, and their classes"
+    c = asked(judge, num, seed - 1) if model.n_classes else None
     with torch.autocast('cpu', torch.bfloat16, enabled=bool(bfloat16_pays())):
         # as `diffusion sample` does
-        x = model.generate(sampler, n=n, num=num, c=c, seed=1, **options)
+        x = model.generate(sampler, n=n, num=num, c=c, seed=seed, **options)
     return x.clamp(0, 1), c
 
 def judged(model, sampler, n, num, **options):
-    x, c = drawn(model, sampler, n, num, **options)
+    "One set, before the judge by which things are chosen"
+    judge = load_extractor(JUDGES['tuning'])
+    x, c = drawn(model, judge, sampler, n, num, **options)
     return dict(sampler=sampler, steps=n, calls=model.calls, num=num,
-                **kept(score_images(x, c)))
+                **kept(score_images(x, c, judge)))
 
-def kept(score): return {k: round(score[k], 5) for k in KEPT if k in score}
+def kept(score):
+    return {k: round(score[k], 5) for k in KEPT if score.get(k) is not None}
 
 # -- the recipe, as configs/mnist_cond.yaml has it -------------------------------------
 
@@ -336,58 +348,123 @@ def guidance(args):
         print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-# -- does it depend on who judges? -----------------------------------------------------
+# -- who chooses and who reports -------------------------------------------------------
 
-class OtherNet(torch.nn.Module):
-    "A classifier unlike `DigitNet`: residual, no batch norm, no pooling, 96 features"
-    def __init__(self, width=40, dim=96):
-        super().__init__()
-        def conv(c_in, c_out, stride=1):
-            return torch.nn.Sequential(
-                torch.nn.Conv2d(c_in, c_out, 3, stride, 1),
-                torch.nn.GroupNorm(8, c_out), torch.nn.GELU())
-        self.down = torch.nn.ModuleList([conv(1, width, 2), conv(width, 2 * width, 2)])
-        self.same = torch.nn.ModuleList([conv(width, width),
-                                         conv(2 * width, 2 * width)])
-        self.last = torch.nn.Linear(2 * width * 7 * 7, dim)
-        self.head = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(dim, 10))
-    def features(self, x):
-        for down, same in zip(self.down, self.same):
-            x = down(x)
-            x = x + same(x)
-        return torch.nn.functional.gelu(self.last(x.flatten(1)))
-    def forward(self, x): return self.head(self.features(x))
+FEW = [dict(sampler='dpmpp_2m'), dict(sampler='dpmpp_2m', times='visible'),
+       dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde')]
+MORE = [dict(sampler='dpmpp_2m_sde'), dict(sampler='dpmpp_2m_sde', times='balanced'),
+        dict(sampler='ddim', eta=1.)]
+# weights, network calls -> what the tuning judge may choose from
+CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE,
+           ('mnist_uncond', 20): MORE}
+# a seed for choosing, others for reporting
+CHOOSING, REPORTING = 1000, 1
 
-def other_judge(data_dir, seed=7):
-    "An Extractor made with other weights, other images for training and for the floor"
-    data = MNISTData(data_dir=data_dir, held_out=1 / 6, seed=seed)
-    data.setup()
-    (x, c), held_out, test = (data._rows[part] for part in ('train', 'val', 'test'))
-    net, _ = train_digits(x, c, seed, epochs=6, net=OtherNet)
-    features = lambda x: digit_features(net, x / 255)
-    counts = torch.bincount(torch.cat([c, held_out[1]]), minlength=10)
-    return Extractor(net, features(test[0]), test[1],
-                     features(held_out[0]), held_out[1], counts)
+def features_seen(model, judges, num, seed, sampler, n, **options):
+    "A set of samples in the features of each judge, and the classes asked for"
+    x, c = drawn(model, judges[0], sampler, n, num, seed, **options)
+    return [digit_features(judge.net, x) for judge in judges], c
 
+def choice(args):
+    "Samplers and grids, tried by the judge that has seen training images only"
+    judge = load_extractor(JUDGES['tuning'])
+    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]])
+    for (name, calls), candidates in CHOICES.items():
+        for options in candidates:
+            what = dict(weights=name, steps=calls, **options, num=args.n, seed=CHOOSING)
+            if any(what.items() <= r.items() for r in rows): continue
+            model = load(name)
+            (f,), _ = features_seen(model, [judge], args.n, CHOOSING, n=calls,
+                                    **options)
+            found = {k: round(v, 5) for k, v in judge.measure(f).items()}
+            rows.append(dict(what, calls=model.calls, **found))
+            print(json.dumps(rows[-1]), flush=True)
+            write_part(args, 'choice', dict(made, rows=rows))
+    return dict(made, rows=rows, chosen=best(rows))
 
-BEFORE_BOTH = dict(mnist_uncond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)],
-                   mnist_cond=[('dpmpp_2m_sde', 20), ('dpmpp_2m_sde', 50)])
+def resumed(args, part, **made):
+    "The rows that are there already, of these judges and weights; and who these are"
+    made['weights'] = {name: load(name).card['sha256'][:12]
+                       for name in ('mnist_cond', 'mnist_uncond', 'mnist_weak')}
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    old = found.get(part, {})
+    return old['rows'] if old and {**old, **made} == old else [], made
 
-def judges(args):
-    rows, both = [], dict(shipped=load_extractor(), other=other_judge(args.data))
-    for name, runs in BEFORE_BOTH.items():
-        model = load(name)
-        for sampler, n in runs:
-            x, c = drawn(model, sampler, n, args.n)
-            for judge, extractor in both.items():
-                rows.append(dict(weights=name, judge=judge, sampler=sampler,
-                                 calls=model.calls, num=args.n,
-                                 **kept(score_images(x, c, extractor))))
-                print(json.dumps(rows[-1]), flush=True)
-    return dict(rows=rows)
+def best(rows):
+    """For each of the weights and calls, what has the smallest Fréchet distance; with
+    50 calls, which are dear, what was best with 20"""
+    found = []
+    for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
+        row = min((r for r in rows if (r['weights'], r['steps']) == key),
+                  key=lambda r: r['frechet'])
+        found.append({k: row[k] for k in ('weights', 'steps', 'sampler', 'times', 'eta')
+                      if k in row})
+    return found + [dict(run, steps=50) for run in found if run['steps'] == 20]
+
+# not chosen, and shown beside: the guide of others, alone
+ALONE = [dict(weights='mnist_weak', steps=20, sampler='ddim')]
+
+def report(args):
+    "What was chosen, before the judge that has not chosen, seed by seed"
+    stored = json.loads(args.out.read_text())
+    judges = [load_extractor(JUDGES[name]) for name in ('reporting', 'tuning')]
+    rows, made = resumed(args, 'report', judges=[j.card['sha256'][:12] for j in judges])
+    runs = [r for r in stored['choice']['chosen'] + ALONE
+            if not args.only or f"{r['weights']}:{r['steps']}" in args.only]
+    for seed in range(REPORTING, REPORTING + args.seeds):
+        for run in runs:
+            if any(dict(run, seed=seed).items() <= r.items() for r in rows): continue
+            rows.append(reported(run, seed, judges, args.n))
+            print(json.dumps(rows[-1]), flush=True)
+            write_part(args, 'report', dict(made, **report_of(rows, judges, args.n)))
+    return dict(made, **report_of(rows, judges, args.n))
+
+def reported(run, seed, judges, num):
+    name, n, how = run['weights'], run['steps'], dict(run)
+    for key in ('weights', 'steps'): del how[key]
+    model = load(name)
+    both, c = features_seen(model, judges, num, seed, n=n, **how)
+    found = {k: round(v, 5) for k, v in judges[0].measure(both[0]).items()}
+    said = judges[0].classes(both[0])
+    if c is not None: found['accuracy'] = (said == c).double().mean().item()
+    return dict(run, calls=model.calls, num=num, seed=seed, **found,
+                counts=torch.bincount(said, minlength=10).tolist(),
+                frechet_tuning=round(frechet(both[1], judges[1].test), 5))
+
+def report_of(rows, judges, num):
+    "Each run's means over its sets, beside real images"
+    real, others = (judge.floor(num) for judge in judges)
+    share, summary = judges[0].counts / judges[0].counts.sum(), []
+    how = lambda r: {k: r[k] for k in ('weights', 'calls', 'sampler', 'times', 'eta')
+                     if k in r}
+    for run in {json.dumps(how(r)): how(r) for r in rows}.values():
+        mine = [r for r in rows if how(r) == run]
+        seen = beside_real(mine, real)
+        if 'accuracy' in mine[0] and len(mine) == len(real['frechet']):
+            # each set has the classes of one real set
+            gaps = [r['frechet'] - v for r, v in zip(mine, real['frechet'])]
+            seen['frechet_excess_se'] = statistics.stdev(gaps) / len(gaps) ** 0.5
+        also = beside_real([dict(frechet=r['frechet_tuning']) for r in mine],
+                           dict(frechet=others['frechet']))
+        seen |= {f'tuning_{k}': also[f'frechet_{k}']
+                 for k in ('floor', 'excess', 'excess_se')}
+        counts = torch.tensor([r['counts'] for r in mine]).sum(0)
+        seen |= dict(class_l1_pooled=(counts / counts.sum() - share).abs().sum().item())
+        if 'accuracy' in mine[0]:
+            right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
+            seen |= dict(accuracy=statistics.mean(r['accuracy'] for r in mine),
+                         accuracy_real=right)
+        summary.append(dict(run, num=num, sets=len(mine),
+                            **{k: v if v is None else round(v, 5)
+                               for k, v in seen.items()}))
+        summary[-1]['pooled'] = int(counts.sum())
+    return dict(draws=[len(f['frechet']) for f in (real, others)], rows=rows,
+                summary=summary)
 
 PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes,
-             epochs=epochs, quality=quality, guidance=guidance, judges=judges)
+             epochs=epochs, choice=choice, report=report, quality=quality,
+             guidance=guidance)
+TRAINED = 'default', 'ablation', 'middle', 'minutes', 'epochs'
 
 def main():
     p = argparse.ArgumentParser(description=__doc__,
@@ -395,7 +472,9 @@ def main():
     p.add_argument('--data', help='folder of the data set')
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
-    p.add_argument('--only', nargs='+', help='ablation, minutes, quality: only these')
+    p.add_argument('--only', nargs='+',
+                   help='ablation, minutes, quality: only these; report: weights:calls')
+    p.add_argument('--seeds', type=int, default=4, help='report: sets of samples')
     p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10],
                    help='minutes: of two cores')
     p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint '
@@ -409,38 +488,45 @@ def main():
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     for part in args.parts:
-        start = time.perf_counter()
-        result = PARTS[part](args)
-        commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT,
-                                capture_output=True, text=True).stdout.strip()
-        command = ['python', 'benchmarks/mnist.py', '--parts', part,
-                   *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []),
-                   *(['--data', 'DIR'] if part not in ('quality', 'guidance') else []),
-                   '--n', str(args.n)]
-        about = dict(command=' '.join(command), seed=0, commit=commit,
-                     seconds=round(time.perf_counter() - start),
-                     machine=f'{platform.machine()}, {args.threads} thread, '
-                     f'{bfloat16_pays() or "no fast bfloat16"}',
-                     versions={k: importlib.metadata.version(k)
-                               for k in ('torch', 'lightning', 'numpy')})
-        # another process may have written its part meanwhile
-        found = json.loads(args.out.read_text()) if args.out.exists() else {}
-        # and these rows are long in the making: those of other nets and times are kept
-        if part == 'minutes':
-            new = {(r['name'], r['minutes']) for r in result['rows']}
-            old = found.get(part, dict(rows=[]))['rows']
-            kept_rows = [r for r in old if (r['name'], r['minutes']) not in new]
-            place = lambda r: (list(TRAINERS).index(r['name']), r['minutes'])
-            result['rows'] = sorted([*kept_rows, *result['rows']], key=place)
-        # the rows of other samplers stay, and what is said of them
-        if part == 'quality' and args.only:
-            result['rows'] = [*(r for r in found[part]['rows']
-                                if r['sampler'] not in args.only), *result['rows']]
-            about = dict(found[part]['about'],
-                         again={**found[part]['about'].get('again', {}),
-                                **{k: about for k in args.only}})
-        found[part] = dict(about=about, **result)
-        with whole_file(args.out) as beside:
-            beside.write_text(json.dumps(found, indent=1) + '\n')
+        args.start = time.perf_counter()
+        write_part(args, part, PARTS[part](args))
+
+def about_part(args, part):
+    "How a part was made"
+    commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=ROOT,
+                            capture_output=True, text=True).stdout.strip()
+    command = ['python', 'benchmarks/mnist.py', '--parts', part,
+               *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []),
+               *(['--seeds', str(args.seeds)] if part == 'report' else []),
+               *(['--data', 'DIR'] if part in TRAINED else []),
+               '--n', str(args.n)]
+    return dict(command=' '.join(command), seed=0, commit=commit,
+                seconds=round(time.perf_counter() - args.start),
+                machine=f'{platform.machine()}, {args.threads} thread, '
+                f'{bfloat16_pays() or "no fast bfloat16"}',
+                versions={k: importlib.metadata.version(k)
+                          for k in ('torch', 'lightning', 'numpy')})
+
+def write_part(args, part, result):
+    "A part into the file, beside what another process may have written meanwhile"
+    about = about_part(args, part)
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    # these rows are long in the making: those of other nets and times are kept
+    if part == 'minutes':
+        new = {(r['name'], r['minutes']) for r in result['rows']}
+        old = found.get(part, dict(rows=[]))['rows']
+        kept_rows = [r for r in old if (r['name'], r['minutes']) not in new]
+        place = lambda r: (list(TRAINERS).index(r['name']), r['minutes'])
+        result['rows'] = sorted([*kept_rows, *result['rows']], key=place)
+    # the rows of other samplers stay, and what is said of them
+    if part == 'quality' and args.only:
+        result['rows'] = [*(r for r in found[part]['rows']
+                            if r['sampler'] not in args.only), *result['rows']]
+        about = dict(found[part]['about'],
+                     again={**found[part]['about'].get('again', {}),
+                            **{k: about for k in args.only}})
+    found[part] = dict(about=about, **result)
+    with whole_file(args.out) as beside:
+        beside.write_text(json.dumps(found, indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'ordered', 'w2_squared', 'directions', 'sliced_w2', 'energy_distance', 'rms', 'spread', 'Excess', 'excess',
-           'Floor', 'floor_of', 'score_points']
+           'Floor', 'floor_of', 'score_points', 'mean_bell', 'mmd_squared']
 
 # %% ../nbs/06_metrics.ipynb #2747a71c
 import dataclasses
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .checks import in_range
 from .sets import (
-    Draw, Metric, drawn_points, fresh_pair, mean_distance, point_sets, with_options)
+    Draw, Metric, block_rows, drawn_points, fresh_pair, mean_distance, partition_p,
+    point_sets, with_options)
 
 # %% ../nbs/06_metrics.ipynb #28cefb01
 def ordered(x: Tensor) -> Tensor:
@@ -217,7 +218,8 @@ def score_points(
     """Generated against real points: the distance, its floor and the excess over it
 
     `value` and `floor` are root mean squares, in the units of the metric; `excess` and
-    its standard error `excess_se` are of squares, see `excess`.
+    its standard error `excess_se` are of squares, see `excess`; `p_value` is the chance
+    that real sets are as far on average, see `partition_p`.
 
     Arguments:
         generate: generate(n, seed) -> n generated points
@@ -246,6 +248,37 @@ def score_points(
         values.append(f(x, y, **options))
     how = dict(metric=name, options=options, n=n, seeds=[*range(seed, seed + seeds)])
     found = dict(value=rms(values), value_std=spread(values), values=values)
-    left = excess([v * v for v in values], floor.squares)
-    over = dict(excess=left.value, excess_se=left.se)
+    squares = [v * v for v in values]
+    left, p = excess(squares, floor.squares), partition_p(squares, floor.squares)
+    over = dict(excess=left.value, excess_se=left.se, p_value=p)
     return {**how, **found, **floor.as_dict(), **over}
+
+# %% ../nbs/06_metrics.ipynb #06-mmd-code
+def mean_bell(x: Tensor, y: Tensor, h: float, own: float = 0) -> float:
+    """Mean of exp(-|x - y|^2 / (2 h^2)) over pairs of different points, in blocks
+
+    Arguments:
+        x: points, shape (n, D), float64
+        y: points, shape (m, D), float64
+        h: bandwidth
+        own: what pairs of a point with itself add: n for y = x
+    """
+    total = sum(torch.exp(-torch.cdist(block, y).square() / (2 * h * h)).sum().item()
+                for block in x.split(block_rows(y)))
+    return (total - own) / (len(x) * len(y) - own)
+
+def mmd_squared(x: Tensor, y: Tensor, h: float) -> float:
+    """Squared maximum mean discrepancy for a Gaussian kernel, Gretton et al. 2012
+
+    ValueError for sets that can't be compared.
+
+    Arguments:
+        x: first set of points, shape (n, *)
+        y: second set, shape (m, *)
+        h: bandwidth, in the units of the points
+    Returns: unbiased, so it may be negative
+    """
+    x, y = point_sets(x, y, least=2)
+    in_range('bandwidth h', h, 0, inside=True)
+    own = mean_bell(x, x, h, len(x)) + mean_bell(y, y, h, len(y))
+    return own - 2 * mean_bell(x, y, h)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .callbacks import averaged_model
 from .checks import in_range
-from .judge import digit_features, frechet, load_extractor
+from .judge import JUDGES, digit_features, frechet, load_extractor
 
 # %% ../nbs/10_mnist.ipynb #78007284
 def multiply_adds(net, side: int = 28) -> int:
@@ -55,10 +55,10 @@ class SampleScores(L.Callback):
     def scores(self, model) -> dict[str, float]:
         c = torch.arange(self.num) % model.n_classes if model.n_classes else None
         x = model.generate(n=min(self.n, model.sched.T), num=self.num, c=c)
-        judge = load_extractor()
+        # by training images: the test images, and their judge, are kept for the end
+        judge = load_extractor(JUDGES['tuning'])
         features = digit_features(judge.net, x.clamp(0, 1))
-        # real training images: the test images are kept for the end
-        found = dict(frechet=frechet(features, judge.held_out))
+        found = dict(frechet=frechet(features, judge.test))
         if c is not None:
             right = judge.classes(features) == c
             found['accuracy'] = right.double().mean().item()

@@ -57,7 +57,7 @@ def test_lists(capsys):
 def test_weights_say_what_they_are_for(capsys):
     text = ' '.join(said(capsys, 'list', 'weights').out.split())
     assert 'PointMLP with 134,482 weights, predicts v; diffusion card swissroll' in text
-    assert 'DigitNet, the judge of mnist' in text
+    assert 'a judge of mnist, as in diffusion evaluate --judge tuning_judge' in text
 
 
 def test_no_weights_at_all(monkeypatch, capsys):

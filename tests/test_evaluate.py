@@ -57,13 +57,19 @@ def test_how_many_images(n, fits):
 def test_images_are_judged_in_their_range(monkeypatch):
     seen = []
     monkeypatch.setattr('diffusion_nbdev.judge.score_images',
-                        lambda sets, c, seed: seen.extend([*sets, c]))
+                        lambda sets, c, seed: seen.extend([*sets, *c]))
     args = asked(n=12, seeds=2, seed=5)
     judge, _ = digit_judge(args, model((1, 28, 28), 'mnist', 10))
     judge(lambda n, seed, c: torch.tensor([-1., 0.25, seed / 10]))
     assert seen[0].tolist() == [0., 0.25, 0.5]
-    assert seen[1][2] == pytest.approx(0.6) and len(seen) == 3
-    assert seen[2].tolist() == [*range(10), 0, 1]
+    assert seen[1][2] == pytest.approx(0.6) and len(seen) == 4
+    # labels of real digits, others for every set
+    assert len(seen[2]) == len(seen[3]) == 12 and seen[2].tolist() != seen[3].tolist()
+    for c, labels in ('3,5', [3, 5] * 6), ('all', [*range(10), 0, 1]):
+        seen.clear()
+        digit_judge(asked(n=12, c=c), model((1, 28, 28), 'mnist', 10))[0](
+            lambda n, seed, c: torch.zeros(n))
+        assert seen[1].tolist() == labels
 
 
 def test_who_judges(monkeypatch):

@@ -26,8 +26,8 @@ def test_where_to(tmp_path):
 def test_unknown_weights_are_answered_by_those_that_draw():
     said = "weights 'swissrol': did you mean 'swissroll'"
     with pytest.raises(ValueError, match=said): opened('swissrol', False)
-    with pytest.raises(ValueError) as told: opened('digit_clasifier', False)
-    assert 'digit_classifier' not in str(told.value)
+    with pytest.raises(ValueError) as told: opened('tuning_juge', False)
+    assert 'tuning_judge' not in str(told.value)
 
 
 @pytest.mark.parametrize('wanted', [True, False])

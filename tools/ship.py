@@ -7,9 +7,14 @@ that says all of it.
         judge and write a training that is already done; one FOLDER for each of its
         stages, or weights that have some of them behind them
     python tools/ship.py mnist_cond --data DIR
-        the same for digits; MNIST is in DIR, or goes there
-    python tools/ship.py digit_classifier --data DIR
-        train the classifier that judges digits; MNIST is in DIR, or goes there
+        the same for digits, without scores; MNIST is in DIR, or goes there
+    python benchmarks/mnist.py --parts choice report
+    python tools/ship.py mnist_cond --scores
+        choose samplers for digits by one judge, report by the other, and put the
+        report into the card
+    python tools/ship.py tuning_judge --data DIR
+    python tools/ship.py reporting_judge --data DIR
+        train the classifier by which digits are chosen, or the one that reports
 
 Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json
 beside it.
@@ -20,16 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-FREE = [dict(sampler='ddim', n=20), dict(sampler='dpmpp_2m_sde', n=20),
-        dict(sampler='dpmpp_2m_sde', n=50)]
-MILD = [dict(sampler='ddim', n=20, eta=1.), dict(sampler='ddim', n=10, w=0.25),
-        dict(sampler='dpmpp_2m_sde', n=20, w=0.5),
-        dict(sampler='dpmpp_2m_sde', n=25, w=0.25)]
-# name -> what is drawn
-JUDGED = dict(
-    swissroll=[('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)],
-    mnist_weak=FREE[:1], mnist_uncond=FREE, mnist_cond=[*FREE, *MILD],
-)
+# what is drawn of the Swiss roll; of digits benchmarks/mnist.py has it
+JUDGED = [('ddpm', 500), ('ddim', 50), ('ddim', 20), ('ddim', 10)]
 # a second training that starts from the weights of the first
 AGAIN = ['--model.lr', '3e-3', '--trainer.max_epochs', '22']
 # a third and short one, with guidance trained in
@@ -62,35 +59,27 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         print(out[-1], flush=True)
     return out
 
-def judge_images(model, runs, num=2000):
-    """Scores beside those of real digits, for each way of drawing; class shares once
-    more from 10,000."""
-    import torch
-    from diffusion_nbdev.devices import bfloat16_pays
-    from diffusion_nbdev.judge import score_images
-    from diffusion_nbdev.model import load
-    # as `diffusion sample` takes it
-    arithmetic = 'bf16' if bfloat16_pays() else '32'
-    fast = torch.autocast('cpu', torch.bfloat16, enabled=arithmetic == 'bf16')
-    c, out = torch.arange(num) % model.n_classes if model.n_classes else None, []
-    for run in runs:
-        guide = load(run['guide']) if 'guide' in run else None
-        with fast: x = model.generate(num=num, c=c, seed=1, **{**run, 'guide': guide})
-        score = score_images(x.clamp(0, 1), c)
-        run = {**dict(w=0.), **run, 'steps': run['n'], 'arithmetic': arithmetic}
-        del run['n'], score['class_shares']
-        out.append({**run, 'calls': model.calls,
-                    **{k: round(v, 5) if isinstance(v, float) else v
-                       for k, v in score.items()}})
-        print(out[-1], flush=True)
-    if c is None and len(runs) > 1:
-        with fast: x = model.generate('dpmpp_2m_sde', n=50, num=10_000, seed=2)
-        score = score_images(x.clamp(0, 1))
-        kept = {k: round(v, 5) for k, v in score.items() if isinstance(v, float)}
-        out.append(dict(w=0., sampler='dpmpp_2m_sde', steps=50, arithmetic=arithmetic,
-                        calls=50, **kept, n=10_000))
-        print(out[-1], flush=True)
-    return out
+def stored_scores(name, card):
+    """What benchmarks/mnist.py has found of these weights: samplers that the tuning
+    judge has chosen, before the reporting one"""
+    stored = json.loads((ROOT/'benchmarks'/'mnist.json').read_text())['report']
+    if stored['weights'].get(name) != card['sha256'][:12]:
+        raise SystemExit(f'benchmarks/mnist.json: is of other weights than {name}: '
+                         'python benchmarks/mnist.py --parts choice report')
+    return [{k: v for k, v in row.items() if k != 'weights'}
+            for row in stored['summary'] if row['weights'] == name]
+
+def scores_to_card(name):
+    "Write the card of shipped weights again, with the scores that are stored"
+    from diffusion_nbdev.files import (
+        WEIGHTS, read_weights, whole_file, write_safetensors)
+    path = WEIGHTS/f'{name}.safetensors'
+    tensors, card = read_weights(path)
+    card['metrics'] = stored_scores(name, card)
+    card = write_safetensors(path, tensors, card)
+    with whole_file(path.with_suffix('.json')) as beside:
+        beside.write_text(json.dumps(card, indent=1) + '\n')
+    return path
 
 def commands(name):
     "One for each stage; a later one starts from the run of the one before"
@@ -171,75 +160,113 @@ def train_digits(x, c, seed=0, epochs=10, batch=125, lr=4e-3, weight_decay=0.02,
         cpu_seconds=round(time.process_time() - cpu), device='cpu',
         threads=torch.get_num_threads(), hyperparameters=settings)
 
-ABOUT = (
-    'Classifier of digits, with its features of the real MNIST test images (the '
-    'reference) and of held-out training images (the floor). For judging only: no '
-    'weights are picked by it.')
+# name -> how it is trained, what it is for, how it speaks of its parts
+JUDGES = dict(
+    tuning_judge=dict(seed=0, epochs=10, about=(
+        'Classifier of digits for choosing: weights, guidance, samplers, grids. It has '
+        'seen training images only. The reference are the 3,000 training images that '
+        '`diffusion fit` keeps for validation, the floor 7,000 others that this net '
+        'has not learnt from. It does not report.')),
+    reporting_judge=dict(seed=7, epochs=4, about=(
+        'Classifier of digits for reporting, with another net, another seed and other '
+        'training images than the judge that chooses. The reference are the 10,000 '
+        'test images, the floor 10,000 training images that this net has not learnt '
+        'from. Nothing is chosen by it.')),
+)
 
-def judge_tensors(net, c, held_out, test):
+def judge_net(name):
+    from diffusion_nbdev.classifier import PictureNet
+    from diffusion_nbdev.judge import DigitNet
+    return DigitNet() if name == 'tuning_judge' else PictureNet([1, 28, 28], 10)
+
+def judge_parts(name, data):
+    """Images and labels that a judge learns from, compares with, and has for floors;
+    and how many training images there are of each class
+
+    The 10,000 training images that the one has not learnt from are among those of the
+    other, and of these the first 3,000 are what `MNISTData` keeps for validation."""
+    import torch
+    from diffusion_nbdev.pictures import MNISTData
+    mnist = MNISTData(data_dir=data, held_out=1 / 6, seed=0)
+    mnist.prepare_data()
+    mnist.setup()
+    (x, c), (kept, labels) = mnist._rows['train'], mnist._rows['val']
+    counts = torch.bincount(torch.cat([c, labels]), minlength=10)
+    if name == 'tuning_judge':
+        return dict(train=(x, c), reference=(kept[:3000], labels[:3000]),
+                    held_out=(kept[3000:], labels[3000:])), counts
+    g = torch.Generator().manual_seed(JUDGES[name]['seed'])
+    floor, rest = torch.randperm(len(x), generator=g).split([10_000, len(x) - 10_000])
+    train = torch.cat([x[rest], kept]), torch.cat([c[rest], labels])
+    return dict(train=train, reference=mnist._rows['test'],
+                held_out=(x[floor], c[floor])), counts
+
+def judge_tensors(net, parts, counts):
     "What the file of a judge holds: weights, features of real images, and their labels"
     import torch
     from diffusion_nbdev.judge import digit_features
-    tensors = {f'net.{k}': v.contiguous() for k, v in net.state_dict().items()}
-    for name, (images, labels) in dict(test=test, held_out=held_out).items():
+    tensors = {f'net.{k}': v.half() if v.is_floating_point() else v
+               for k, v in net.state_dict().items()}
+    # features of the weights as they will be read
+    net.half().float()
+    for name, part in (('test', 'reference'), ('held_out', 'held_out')):
+        images, labels = parts[part]
         tensors[name] = digit_features(net, images / 255).half()
         tensors[f'{name}_labels'] = labels.to(torch.uint8)
-    seen = torch.cat([c, held_out[1]])
-    return {**tensors, 'counts': torch.bincount(seen, minlength=10)}
+    return {**tensors, 'counts': counts}
 
 def judge_metrics(ex):
     "How well a judge reads, and what real images score"
     floors = {}
     for n in (1000, 2000, 5000, 10_000):
+        if n > len(ex.held_out): continue
         floors[n] = {m: sum(v) / len(v) for m, v in ex.floor(n).items()}
     return dict(accuracy=ex.accuracy(ex.test, ex.test_labels),
                 accuracy_held_out=ex.accuracy(ex.held_out, ex.held_out_labels),
                 floors=floors)
 
-def digit_classifier(data, seed):
-    "Train, take features of real images, measure floors; all in one file"
-    import importlib.metadata
+def judge_file(name, net, training, parts, counts):
+    "Take features of real images, measure floors; all in one file"
     from diffusion_nbdev.files import WEIGHTS, digest, whole_file, write_safetensors
     from diffusion_nbdev.judge import from_tensors
-    from diffusion_nbdev.pictures import MNISTData
-    mnist = MNISTData(data_dir=data, held_out=1 / 6, seed=seed)
-    mnist.prepare_data()
-    mnist.setup()
-    parts = {part: mnist._rows[part] for part in ('train', 'val', 'test')}
-    parts['held_out'] = parts.pop('val')
-    x, c = parts['train']
-    net, training = train_digits(x, c, seed)
-    tensors = judge_tensors(net, c, parts['held_out'], parts['test'])
+    tensors = judge_tensors(net, parts, counts)
     digests = {part: digest(dict(x=a, c=b)) for part, (a, b) in parts.items()}
     sizes = {part: len(labels) for part, (_, labels) in parts.items()}
-    versions = {k: importlib.metadata.version(k)
-                for k in ('torch', 'torchvision', 'numpy')}
     card = dict(
-        net=net.recipe, pred='the digit', about=ABOUT,
-        data=dict(name='mnist', **sizes, split_seed=seed, sha256=digests),
-        training=dict(training, versions=versions,
-                      command='python tools/ship.py digit_classifier'),
+        net=net.recipe, pred='the digit', about=JUDGES[name]['about'],
+        data=dict(name='mnist', **sizes, sha256=digests),
+        training=dict(training, command=f'python tools/ship.py {name}'),
         metrics=judge_metrics(from_tensors(net, tensors, {})))
-    path = WEIGHTS/'digit_classifier.safetensors'
+    path = WEIGHTS/f'{name}.safetensors'
     card = write_safetensors(path, tensors, card)
     with whole_file(path.with_suffix('.json')) as beside:
         beside.write_text(json.dumps(card, indent=1) + '\n')
     print(json.dumps(card['metrics'], indent=1))
     return path
 
+def trained_judge(name, data):
+    "Train a judge, and write its file"
+    import importlib.metadata
+    how, (parts, counts) = JUDGES[name], judge_parts(name, data)
+    net, training = train_digits(*parts['train'], how['seed'], how['epochs'],
+                                 net=lambda: judge_net(name))
+    training['versions'] = {k: importlib.metadata.version(k)
+                            for k in ('torch', 'torchvision', 'numpy')}
+    return judge_file(name, net, training, parts, counts)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('name', choices=[*JUDGED, 'digit_classifier'])
+    p.add_argument('name', choices=[*STAGES, *JUDGES])
     p.add_argument('--run', nargs='+',
                    help='folders of a finished training, one for each stage')
     p.add_argument('--data',
                    help='folder of data sets; without it, as `diffusion fit` has it')
-    p.add_argument('--seed', type=int, default=0,
-                   help='of split and training (digit_classifier)')
+    p.add_argument('--scores', action='store_true',
+                   help='of digits: only put the stored scores into the card')
     args = p.parse_args()
-    if args.name == 'digit_classifier':
-        return print(digit_classifier(args.data, args.seed))
+    if args.scores: return print(scores_to_card(args.name))
+    if args.name in JUDGES: return print(trained_judge(args.name, args.data))
     from diffusion_nbdev import model
     from diffusion_nbdev.files import WEIGHTS, whole_file
     from diffusion_nbdev.cli.main import main as cli
@@ -254,8 +281,7 @@ def main():
     # as it will be read
     if half: m.net.half().float()
     from diffusion_nbdev.swissroll import swissroll
-    scores = (judge_points(m, swissroll, JUDGED[args.name]) if args.name == 'swissroll'
-              else judge_images(m, JUDGED[args.name]))
+    scores = [] if half else judge_points(m, swissroll, JUDGED)
     path = m.save(WEIGHTS/f'{args.name}.safetensors', half=half,
                   training=training_facts(models, args.name, args.data), metrics=scores)
     with whole_file(path.with_suffix('.json')) as beside:

@@ -208,7 +208,8 @@ def about_weights(name: str, card: dict) -> str:
         return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}; "
                 f'diffusion card {name} says more')
     judged = card['data']['name']
-    return f'{net}, the judge of {judged} in `diffusion evaluate`; draws nothing itself'
+    return (f'{net}, a judge of {judged}, as in diffusion evaluate --judge {name}; '
+            'draws nothing')
 
 def about_sampler(s: dict) -> list[str]:
     """Order, cost and options of a sampler

@@ -85,8 +85,8 @@ def print_scores(sets: dict, n: int):
     from diffusion_nbdev.swissroll import swissroll
     floor = floor_of('sliced_w2', swissroll, n)
     error = spread(floor.squares)
-    print(f'\n{n:,} points: sliced 2-Wasserstein distance to real points, the excess of')
-    print(f'its square (a single set of real points is off by {error:.4f})')
+    print(f'\n{n:,} points: sliced 2-Wasserstein distance to real points, and the')
+    print(f'excess of its square (one set of real points is off by {error:.4f})')
     print(f"{'':<18}distance  real-data floor   excess")
     for name, x in sets.items():
         s = score_points(lambda n, seed: x, swissroll, n, seeds=1, floor=floor)

@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['REAL', 'PIXELS', 'FEWEST', 'MNIST', 'maker', 'real_rows', 'several', 'point_judge', 'rows_asked', 'measure_of',
-           'side_by_side', 'of_class', 'class_by_class', 'rows_judge', 'gaps_of', 'asked_images', 'digit_judge',
-           'chosen_judge', 'asked_runs', 'judged', 'setting', 'evaluate']
+           'side_by_side', 'of_class', 'class_by_class', 'rows_judge', 'copied_rows', 'gaps_of', 'asked_images',
+           'digit_judge', 'chosen_judge', 'asked_runs', 'judged', 'setting', 'evaluate']
 
 # %% ../../nbs/91d_evaluate.ipynb #91d-evaluate-imports
 import importlib
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .. import __version__
 from .catalogue import samplers
-from .judge import own_judge
+from .judge import labels_of, own_judge
+from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
     Real, config_beside, config_rows, labels_for, named_rows)
@@ -204,9 +206,26 @@ def rows_judge(args, model, real: Real) -> tuple[Callable, str]:
                              args.seed, floor[0])
         gaps = gaps_of(found, real, n, own, args)
         warned = dict(warning=real.warning) if real.warning else {}
-        return dict(**warned, units=units, **score, **gaps)
+        copied = copied_rows([x for x, *_ in found], real, scale)
+        return dict(**warned, units=units, **score, **gaps, **copied)
 
     return judge, real.said
+
+# %% ../../nbs/91d_evaluate.ipynb #d-rows-copied
+def copied_rows(sets: list, real: Real, scale: Callable) -> dict:
+    """How many samples are nearer to the rows trained on than to those held out
+
+    Arguments:
+        sets: of samples, each (n, *)
+        real: all real rows
+        scale: of rows, before they are compared
+    Returns: empty where the rows of the training are not known
+    """
+    import torch
+    from diffusion_nbdev.copying import copies_of
+    if real.train is None: return {}
+    found = copies_of(scale(torch.cat(sets)), scale(real.train), scale(real.x))
+    return {} if found is None else dict(copies=found._asdict())
 
 # %% ../../nbs/91d_evaluate.ipynb #d-rows-beside
 def gaps_of(found: list[tuple], real: Real, n: int, own: bool, args) -> dict:
@@ -244,6 +263,7 @@ def asked_images(args, most: int) -> int:
                          'as many real images there are for the floor')
     return n
 
+# %% ../../nbs/91d_evaluate.ipynb #f4a664a7-d
 def digit_judge(args, model) -> tuple[Callable, str]:
     """Distances of digits in the features of the classifier, beside real digits'
 
@@ -252,13 +272,15 @@ def digit_judge(args, model) -> tuple[Callable, str]:
         model: that draws
     Returns: judge(generate) -> scores; the name of the real data
     """
-    from diffusion_nbdev.judge import score_images
+    from diffusion_nbdev.judge import load_extractor, score_images
     n = asked_images(args, 10_000)
-    everything = 'all' if model.n_classes else None
-    c = labels_for(args.c or everything, model, n)
+    seeds = range(args.seed, args.seed + args.seeds)
+    known = load_extractor().held_out_labels
+    asked = [labels_of(args, model, known, n, seed) for seed in seeds]
+    c:Any = asked if model.n_classes else None
 
     def judge(generate):
-        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        sets = [generate(n, k, a).clamp(0, 1) for k, a in zip(seeds, asked)]
         return score_images(sets, c, seed=args.seed)
 
     return judge, model.data.name
@@ -351,7 +373,7 @@ def evaluate(args):
     Arguments:
         args: parsed arguments
     """
-    runs = asked_runs(args)
+    runs, picture = asked_runs(args), plot_path(args.plot)
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)
     knows_classes(args, model)
@@ -364,5 +386,6 @@ def evaluate(args):
         results.append(dict(
             **setting(args, data, name, steps, own, model.sched.T),
             **score, device=said, version=__version__))
+    if picture is not None: draw_scores(results, picture)
     alone = len(results) == 1 and not args.sweep
     print(json.dumps(results[0] if alone else results, indent=1))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABOUT', 'BY_CLASS', 'picture_data', 'checked_pictures', 'picture_parts', 'upright', 'judge_tensors', 'shares_read',
-           'judge_metrics', 'trained_judge', 'judge_file', 'judge', 'opened_judge', 'judged_classes', 'asked_labels',
+           'judge_metrics', 'trained_judge', 'judge_file', 'judge', 'opened_judge', 'judged_classes', 'labels_of',
            'own_judge', 'pictures_judged']
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-imports
@@ -231,22 +231,23 @@ def judged_classes(ex) -> list[str]: # empty for a judge of quarter turns
     return ex.card['data'].get('classes', [str(k) for k in range(n)])
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-asked
-def asked_labels(args, model, ex, n: int):
-    """Labels for n samples: those asked for, or all in their real shares
+def labels_of(args, model, real, n: int, seed: int):
+    """Labels for n samples: those asked for, or those of n real pictures
 
     Arguments:
-        args: parsed arguments: c, seed
+        args: parsed arguments: c
         model: that draws
-        ex: a judge
+        real: labels of real pictures, (m,), or None
         n: how many
+        seed: of the choice
     """
     import torch
     if not model.n_classes: return None
-    if args.c is not None or not judged_classes(ex):
+    if args.c is not None or real is None:
         return labels_for(args.c or 'all', model, n)
-    generator = torch.Generator().manual_seed(args.seed)
-    order = torch.randperm(len(ex.test_labels), generator=generator)
-    return ex.test_labels[order[torch.arange(n) % len(order)]]
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(real), generator=generator)
+    return real[order[torch.arange(n) % len(order)]]
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-own
 def own_judge(args, model) -> tuple[Callable, str]:
@@ -267,16 +268,19 @@ def own_judge(args, model) -> tuple[Callable, str]:
     if not 10 <= n <= most:
         raise ValueError(f'--n {n}: must be from 10 to {most}, as many real pictures '
                          f'{args.judge} has for the floor')
-    c, names = asked_labels(args, model, ex, n), judged_classes(ex)
+    names, seeds = judged_classes(ex), range(args.seed, args.seed + args.seeds)
+    known = ex.held_out_labels if names else None
+    asked = [labels_of(args, model, known, n, seed) for seed in seeds]
 
     def judge(generate):
-        sets = [generate(n, args.seed + k, c).clamp(0, 1) for k in range(args.seeds)]
+        sets = [generate(n, k, c).clamp(0, 1) for k, c in zip(seeds, asked)]
+        c = asked if model.n_classes else None
         return pictures_judged(ex, sets, c, names, args.seed)
 
     return judge, str(ex.card['data'].get('name', args.judge))
 
 # %% ../../nbs/91j_own_judge.ipynb #91j-judged
-BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', \
+BY_CLASS = 'accuracy', 'accuracy_real', 'class_l1', 'class_l1_std', 'class_l1_p', \
     'class_l1_floor', 'class_l1_floor_std', 'class_shares'
 
 def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
@@ -285,7 +289,7 @@ def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
     Arguments:
         ex: a judge
         sets: of samples in [0, 1], each (n, C, H, W)
-        c: the classes asked for, (n,), or None
+        c: the classes asked for, for each set (n,), or None
         names: of the classes; empty for quarter turns
         seed: of the floor
     Returns: ready for JSON
@@ -300,5 +304,5 @@ def pictures_judged(ex, sets: list, c, names: list[str], seed: int) -> dict:
     out['class_shares'] = dict(zip(names, share.tolist()))
     if c is None: return out
     real = shares_read(ex, ex.test, ex.test_labels, names)
-    out |= shares_read(ex, f, c.repeat(len(sets)), names)
+    out |= shares_read(ex, f, torch.cat(c), names)
     return out | {f'{key}_real': value for key, value in real.items()}

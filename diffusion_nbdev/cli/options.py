@@ -352,7 +352,8 @@ def add_against(p: Parser):
                    help='the column of labels in --data (default: as in training)')
     p.add_argument('--judge', metavar='FILE',
                    help='for pictures: a classifier of their classes, as '
-                        'diffusion judge trains it')
+                        'diffusion judge trains it; of MNIST tuning_judge chooses, '
+                        'and reporting_judge (the default) reports')
 
 # %% ../../nbs/91b_options.ipynb #options-evaluate
 def add_evaluate(p: Parser, own: dict[str, Callable]):
@@ -362,6 +363,8 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
         p: changed
         own: samplers of your own
     """
+    p.add_argument('--plot', metavar='FILE.png',
+                   help='a picture of the figures with their errors')
     add_compared(p)
     add_scoring(p)
     add_against(p)

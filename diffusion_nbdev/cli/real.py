@@ -28,6 +28,7 @@ class Real:
         columns: names, if there are
         classes: names, if there are
         warning: what is to be known of them
+        train: rows of the training, where these are not among x
     """
     x:Any    # (N, *)
     c:Any    # labels, (N,), or None
@@ -35,6 +36,7 @@ class Real:
     columns:list[str] = dataclasses.field(default_factory=list) # names, if there are
     classes:list[str] = dataclasses.field(default_factory=list) # names, if there are
     warning:str = '' # what is to be known of them
+    train:Any = None # rows of the training, where these are not among x
 
     @property
     def most(self) -> int:
@@ -58,7 +60,8 @@ class Real:
         if not here.any():
             raise ValueError(f'{self.said}: no row has the class '
                              f"{', '.join(map(str, sorted(labels)))}")
-        return dataclasses.replace(self, x=self.x[here], c=self.c[here])
+        # what the training rows are of is not known
+        return dataclasses.replace(self, x=self.x[here], c=self.c[here], train=None)
 
 # %% ../../nbs/91i_real.ipynb #91i-labels-for
 def labels_for(text: str | None, model, n: int) -> Any:
@@ -155,8 +158,10 @@ def held_out_rows(data, units, said: str) -> Real:
         warning = (f'{held} of {count} rows were held out, too few to judge by: '
                    'samples are compared with training rows, too')
     labels = None if any(v is None for v in c) else torch.cat(c)
+    learnt = [] if 'training' in names else loaded(data, 'training', units)
     return Real(x, labels, f"{count} rows of {said} ({', '.join(names)})",
-                coordinates(units), units.classes, warning)
+                coordinates(units), units.classes, warning,
+                learnt[0] if learnt else None)
 
 # %% ../../nbs/91i_real.ipynb #91i-run-rows
 def config_beside(weights: str) -> Path | None:
