@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['dots', 'check_measured', 'check_adjoint', 'Measurement', 'need_std', 'need_gradient', 'masked', 'checked_mask',
-           'by_matrix', 'need_picture', 'blurred', 'downsampled', 'solved', 'Axes', 'axes_of']
+           'covered', 'by_matrix', 'need_picture', 'blurred', 'downsampled', 'solved', 'Axes', 'axes_of']
 
 # %% ../nbs/83e_measuring.ipynb #83e-measuring-imports
 import math
@@ -44,6 +44,7 @@ def check_measured(x: Tensor, shape: Sequence[int], name: str = 'x0') -> Tensor:
         raise ValueError(f'{name} has shape {tuple(x.shape)}: must be ({rule})')
     return x
 
+# %% ../nbs/83e_measuring.ipynb #measuring-check-b
 def check_adjoint(
     forward: Callable, adjoint: Callable, shape: Sequence[int],
 ) -> tuple[int, ...]:
@@ -125,6 +126,7 @@ class Measurement:
         gap2 = self.gap(x0, y).flatten(1) ** 2
         return -0.5 * (gap2 / var + math.log(2 * math.pi * var)).sum(1)
 
+# %% ../nbs/83e_measuring.ipynb #measuring-class-b
 def need_std(std: float) -> float:
     """ValueError for a measurement without noise, which has no density
 
@@ -169,6 +171,7 @@ def masked(mask: Tensor, std: float = 0.0) -> Measurement:
         return x0.view(-1, *mask.shape)
     return Measurement(forward, adjoint, mask.shape, std)
 
+# %% ../nbs/83e_measuring.ipynb #measuring-mask-b
 def checked_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
     """A mask for each datum or for all, or a ValueError
 
@@ -190,6 +193,19 @@ def checked_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
     if not mask.any():
         raise ValueError('mask is 0 everywhere: must be 1 where data are known')
     return mask.bool()
+
+# %% ../nbs/83e_measuring.ipynb #measuring-covered
+def covered(known: Tensor) -> Measurement:
+    """Each datum through a mask of its own, without noise
+
+    Arguments:
+        known: where each datum is seen, bool, (B, *) or (1, *)
+    Returns: y has the shape of the data, and is 0 where nothing is seen
+    """
+    def look(x:Tensor) -> Tensor:
+        # two random data are looked at when the adjoint is checked
+        return known[:len(x)].to(x.device) * x
+    return Measurement(look, look, known.shape[1:])
 
 # %% ../nbs/83e_measuring.ipynb #measuring-matrix
 def by_matrix(
@@ -252,6 +268,7 @@ def blurred(shape: Sequence[int], width: float, std: float = 0.0) -> Measurement
         return F.conv2d(down, line[:, :, None], padding=(0, reach), groups=C)
     return Measurement(forward, forward, shape, std)
 
+# %% ../nbs/83e_measuring.ipynb #measuring-pictures-b
 def downsampled(shape: Sequence[int], scale: int, std: float = 0.0) -> Measurement:
     """Means of squares of pixels
 

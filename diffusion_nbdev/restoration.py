@@ -30,6 +30,7 @@ class Parts(NamedTuple):
     log_weights: Tensor  # (K,), of sum 1
     log_evidence: Tensor # log-density of what was measured
 
+# %% ../nbs/16_restoration.ipynb #restoration-parts-b
 def parts_of(mixture: Mixture, c: int | None, at: Axes, std: float) -> Parts:
     """Bayes' rule for each component, one number at a time
 
@@ -223,6 +224,7 @@ class Look(NamedTuple):
     pull: Tensor   # towards what explains the measurement, (B, *)
     log_q: Tensor  # log q(y | x_t) as the recipe has it, but for a constant, (B,)
 
+# %% ../nbs/16_restoration.ipynb #restoration-explaining-b
 def explaining(
     f: Callable, sched: Schedule, measure: Measurement, y: Tensor, weigh: Callable,
 ) -> Callable:
@@ -256,6 +258,7 @@ def explaining(
     look.calls, look.products = calls_of(f), 0
     return look
 
+# %% ../nbs/16_restoration.ipynb #restoration-explaining-c
 def pulled(look: Callable) -> Callable:
     """The estimate plus its pull
 
