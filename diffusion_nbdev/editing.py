@@ -65,7 +65,7 @@ def check_known(x: Tensor, known: Tensor, model: Model):
 # %% ../nbs/16c_editing.ipynb #editing-inpainted-b
 def inpainted(
     model: Model, x: Tensor, mask: Tensor, c: int | str | Tensor | list | None = None,
-    seed: int = 0, n: int = 30, sampler: Callable | str = 'ddpm',
+    seed: int = 0, n: int = 40, sampler: Callable | str = 'ddpm',
     std: float | None = None, **options,
 ) -> Tensor:
     """Data of which a part is known, with the rest drawn by `pigdm`
@@ -78,7 +78,7 @@ def inpainted(
         seed: sample i depends on this and on i alone
         n: steps
         sampler: or another sampler
-        std: of the data in the model's units, see `pigdm`; None: 0.5
+        std: of the data in the model's units, see `pigdm`; None: 0.3
         options: w, batch_size, progress, ...: see `Model.generate`
     Returns: (num, *), on the CPU; known numbers as they were
     """
@@ -91,7 +91,7 @@ def inpainted(
 
     def wrap(f:Callable, rows:slice) -> Callable:
         look = covered(known[rows].to(model.device))
-        return pigdm(f, model.sched, look, x0[rows], 0.5 if std is None else std)
+        return pigdm(f, model.sched, look, x0[rows], 0.3 if std is None else std)
 
     drawn = model.generate(sampler, n, len(x), c, seed=seed, wrap=wrap, **options)
     return torch.where(known, x.to(drawn), drawn)

@@ -207,8 +207,10 @@ def about_weights(name: str, card: dict) -> str:
     if 'sched' in card:
         return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}; "
                 f'diffusion card {name} says more')
-    judged = card['data']['name']
-    return f'{net}, the judge of {judged} in `diffusion evaluate`; draws nothing itself'
+    what, data = 'the judge of {} in `diffusion evaluate`', card['data']['name']
+    if card['pred'] == 'the digit under noise':
+        what = 'which guides models of {} that know no classes'
+    return f'{net}, {what.format(data)}; draws nothing itself'
 
 def about_sampler(s: dict) -> list[str]:
     """Order, cost and options of a sampler
