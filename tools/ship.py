@@ -229,7 +229,7 @@ def digit_classifier(data, seed):
     print(json.dumps(card['metrics'], indent=1))
     return path
 
-# -- the classifier that guides ---------------------------------------------------------
+# -- the classifier that guides --------------------------------------------------------
 
 NOISY = dict(batch_size=128, lr=3e-3, decay='one cycle', weight_decay=0.02,
              times='uniform from 1 to 1000', schedule='cosine_schedule(1000)')
