@@ -274,8 +274,8 @@ def drawing(
         noise, rows = SeededNoise(seed, first), slice(first, stop)
         own = None if x is None else x[rows]
         z = begin(model, noise, stop - first, own, options.get('start'))
-        task = functools.partial(wrap, rows=rows) if wrap else None
-        f = denoise(None if classes is None else classes[rows], wrap=task)
+        task = dict(wrap=functools.partial(wrap, rows=rows)) if wrap else {}
+        f = denoise(None if classes is None else classes[rows], **task)
         states = sampler(f, model.sched, z, noise=noise, **options)
         for k, z in enumerate(states):
             seen(first + len(z) * k // (len(states.times) - 1))
