@@ -4,21 +4,26 @@
 
 # %% auto #0
 __all__ = ['MEANT', 'of_kind', 'coordinates', 'check_units', 'plain_net', 'along', 'resolved', 'check_classes', 'seam',
-           'guide_net', 'registered', 'own_options', 'step_options', 'sample_count', 'drawing']
+           'guide_net', 'registered', 'own_options', 'step_options', 'sample_count', 'drawing', 'sample_bar',
+           'in_precision', 'task']
 
 # %% ../nbs/83c_generating.ipynb #83b-generating-imports
+import functools
+import importlib
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from .checks import choose, in_range
 from .classes import class_numbers, labels
 from .columns import check_columns, check_names
-from .devices import finest
+from .devices import chosen_precision, computing, finest
 from .noise import SeededNoise
 from .sampling import GRIDS, enter_all
 
@@ -245,19 +250,20 @@ def sample_count(
 def drawing(
     model: Any, sampler: Callable, denoise: Callable, begin: Callable, num: int,
     seed: int, c: int | str | Tensor | list | None = None, x: Tensor | None = None,
-    **options,
+    wrap: Callable | None = None, **options,
 ) -> Callable:
     """Some of the samples, in the data's own units; seen(k) is told how many are done
 
     Arguments:
         model: a Model
         sampler: sampler(f, sched, x, noise=noise, **options)
-        denoise: denoise(c) -> a denoiser
+        denoise: denoise(c, wrap=None) -> a denoiser
         begin: begin(model, noise, num, x, start) -> the first states
         num: how many samples in all
         seed: of the noise
         c: a class or its name for all, or one a sample
         x: data of all samples to start from
+        wrap: a task, wrap(f, rows) -> a denoiser for these samples
         options: n, times, start, eta, ...: passed to the sampler
     Returns: draw(first, stop, seen): samples first ... stop - 1, on the CPU
     """
@@ -268,7 +274,8 @@ def drawing(
         noise, rows = SeededNoise(seed, first), slice(first, stop)
         own = None if x is None else x[rows]
         z = begin(model, noise, stop - first, own, options.get('start'))
-        f = denoise(None if classes is None else classes[rows])
+        task = dict(wrap=functools.partial(wrap, rows=rows)) if wrap else {}
+        f = denoise(None if classes is None else classes[rows], **task)
         states = sampler(f, model.sched, z, noise=noise, **options)
         for k, z in enumerate(states):
             seen(first + len(z) * k // (len(states.times) - 1))
@@ -276,3 +283,35 @@ def drawing(
         model.calls = states.calls
         return model.data.to_data(z).cpu()
     return draw
+
+# %% ../nbs/83c_generating.ipynb #generating-bar
+def sample_bar(num: int, make: Callable, show: bool) -> tqdm:
+    """A bar that counts samples
+
+    Arguments:
+        num: samples
+        make: the sampler
+        show: at all?
+    """
+    return tqdm(total=num, unit='sample', desc=make.__name__, disable=not show)
+
+# %% ../nbs/83c_generating.ipynb #generating-precision
+def in_precision(model: Any, precision: str | None) -> AbstractContextManager:
+    """Within, the net runs in this precision, or in the one that suits it
+
+    Arguments:
+        model: a Model
+        precision: 32 or bf16; None chooses
+    """
+    shape, device = model.data.shape, model.device
+    return computing(device, chosen_precision(device, shape, precision))
+
+# %% ../nbs/83c_generating.ipynb #generating-task
+def task(name: str) -> Callable:
+    """What a model can be asked to do, imported when it is wanted
+
+    Arguments:
+        name: of a function of the chapter on editing
+    Returns: task(model, ...)
+    """
+    return getattr(importlib.import_module('diffusion_nbdev.editing'), name)

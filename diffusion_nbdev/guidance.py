@@ -149,6 +149,7 @@ def denoiser(
     net: Callable, sched: Schedule, pred: str = 'v', c: int | Tensor | None = None,
     w: float = 0.0, clip: float | tuple | None = None, quantile: float | None = None,
     interval: tuple | None = None, rescale: float = 0.0, guide: Callable | None = None,
+    wrap: Callable | None = None,
 ) -> Callable:
     """A function from states to estimates of the clean data, from any net
 
@@ -166,6 +167,7 @@ def denoiser(
         interval: guide only at times from interval[0] to interval[1]
         rescale: share that gets the unguided standard deviation
         guide: a weaker net, in the place of the null label
+        wrap: a task, wrap(f) -> denoiser, inside of the bound
     Returns: f(xt, t) -> x0_hat; f.calls: network calls of an answer
     """
     choose(pred, PREDS, 'prediction')
@@ -176,10 +178,11 @@ def denoiser(
         return estimate(net, sched, pred, xt, t, own(xt))
     def away(xt:Tensor, t:float|Tensor) -> Tensor:
         return estimate(weak, sched, pred, xt, t, own(xt))
-    if not w:
-        return bounded(f, clip, quantile)
-    both = labelled_and_not(net, sched, pred, own) if guide is None else None
-    return bounded(guided(f, away, w, interval, rescale, both), clip, quantile)
+    g = f
+    if w:
+        both = labelled_and_not(net, sched, pred, own) if guide is None else None
+        g = guided(f, away, w, interval, rescale, both)
+    return bounded(wrap(g) if wrap else g, clip, quantile)
 
 # %% ../nbs/04b_guidance.ipynb #loss-weak
 def weak_answer(

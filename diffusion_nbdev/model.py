@@ -7,6 +7,7 @@ __all__ = ['Units', 'unit_images', 'some_weight', 'first_states', 'checked_parts
 
 # %% ../nbs/07_model.ipynb #7faaf87e
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -14,19 +15,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
 from .classes import class_numbers
 from .columns import as_table, settled
 from .ddim import ddim
-from .devices import chosen_precision, collected, computing
+from .devices import collected
 from .export import export_model
 from .files import find_weights, read_weights
-from .generating import (
+from diffusion_nbdev.generating import (
     along, check_classes, own_options, check_units, drawing, guide_net, of_kind,
-    plain_net, registered, resolved, sample_count, step_options)
+    in_precision, plain_net, registered, resolved, sample_bar, sample_count,
+    step_options, task)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .recipes import plain
@@ -183,7 +184,7 @@ class Model(nn.Module):
         self, c: int | str | Tensor | None = None, w: float = 0.0,
         clip: float | tuple | Literal['data'] | None = 'data',
         quantile: float | None = None, interval: tuple | None = None,
-        rescale: float = 0.0, guide: 'Model|None' = None,
+        rescale: float = 0.0, guide: 'Model|None' = None, wrap: Callable | None = None,
     ) -> Callable:
         """A denoiser of this model, for any sampler, see `denoiser`
 
@@ -195,12 +196,13 @@ class Model(nn.Module):
             interval: guide only at times in this interval
             rescale: share that gets the unguided standard deviation
             guide: a weaker model to be guided away from
+            wrap: a task, wrap(f) -> denoiser, inside of the bound
         Returns: f(xt, t) -> x0_hat
         """
         clip = self.data.clip if clip == 'data' else clip
-        number = class_numbers(c, self.data.classes)
-        return denoiser(self.net, self.sched, self.pred, number, w, clip, quantile,
-                        interval, rescale, guide_net(self, guide))
+        return denoiser(self.net, self.sched, self.pred,
+                        class_numbers(c, self.data.classes), w, clip, quantile,
+                        interval, rescale, guide_net(self, guide), wrap)
 
     def generate(
         self, sampler: Callable | str = ddim, n: int | None = None,
@@ -210,14 +212,15 @@ class Model(nn.Module):
         quantile: float | None = None, interval: tuple | None = None,
         rescale: float = 0.0, guide: 'Model|None' = None, precision: str | None = None,
         progress: bool = False, times: Callable | str | list | Tensor | None = None,
-        x: Tensor | None = None, start: float | None = None, **options,
+        x: Tensor | None = None, start: float | None = None,
+        wrap: Callable | None = None, **options,
     ) -> Tensor:
         """Samples in the data's own units, from noise or from data with noise
 
         What they are: `sampler`, `n`, `times`, `num`, `seed`, and `options` of the
         sampler. Labels and guidance: `c`, `w`, `interval`, `rescale`, `guide`. Bounds:
-        `clip`, `quantile`. From data: `x`, `start`. How they are computed:
-        `batch_size`, `precision`, `progress`.
+        `clip`, `quantile`. From data: `x`, `start`. A task, such as a measurement to be
+        explained: `wrap`. How they are computed: `batch_size`, `precision`, `progress`.
 
         Network calls for each sample are left in `self.calls`. ValueError, in one
         line, for whatever does not fit.
@@ -240,19 +243,34 @@ class Model(nn.Module):
             times: a time grid, its name, or times
             x: data to start from, (num, *), in their own units
             start: the time, 1 to T, to which x gets noise
+            wrap: a task, wrap(f, rows) -> a denoiser for these
             options: eta, ...: passed to the sampler
         Returns: (num, *), on the CPU
         """
-        make = registered(sampler, SAMPLERS, 'sampler')
         num = sample_count(self, num, x, start)
-        precision = chosen_precision(self.device, self.data.shape, precision)
+        make = registered(sampler, SAMPLERS, 'sampler')
         options = own_options(make, options) | step_options(n, times, start)
-        def denoise(c):
-            return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
-        draw = drawing(self, make, denoise, first_states, num, seed, c, x, **options)
-        bar = tqdm(total=num, unit='sample', desc=make.__name__, disable=not progress)
-        with bar, computing(self.device, precision):
+        ask = functools.partial(self.denoiser, w=w, clip=clip, quantile=quantile,
+                                interval=interval, rescale=rescale, guide=guide)
+        draw = drawing(self, make, ask, first_states, num, seed, c, x, wrap, **options)
+        with sample_bar(num, make, progress) as bar, in_precision(self, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
+
+    def inpaint(
+        self, x: Tensor, mask: Tensor, c: int | str | Tensor | list | None = None,
+        seed: int = 0, **options,
+    ) -> Tensor:
+        """Data of which a part is known, with the rest drawn: see `inpainted`
+
+        Arguments:
+            x: data, (num, *), in their own units; the unknown may be anything
+            mask: 1 where x is known: (*) for all, or (num, *)
+            c: a class or its name for all, or one a sample
+            seed: sample i depends on this and on i alone
+            options: w, n, sampler, ...: passed to `generate`
+        Returns: (num, *), on the CPU; known numbers as they were
+        """
+        return task('inpainted')(self, x, mask, c, seed, **options)
 
     def save(self, path: str | Path, half: bool = False, **facts) -> Path:
         """Write net, schedule, parameterisation, units and card to one file

@@ -14,11 +14,16 @@ from diffusion_nbdev.cli.main import COMMANDS, main, make_parser
 
 DRAWING = '''weights grid class w guide interval rescale quantile clip seed batch-size
     device precision threads compile trust quiet eta var rtol'''.split()
+GIVEN = '''weights in class w out seed batch-size device precision threads compile
+    trust quiet'''.split()
 OPTIONS = dict(
     sample=[*DRAWING, 'sampler', 'steps', 'n', 'out', 'columns'],
     evaluate=[*DRAWING, 'sampler', 'steps', 'sweep', 'n', 'metric', 'data',
               'labels', 'judge'],
     judge='''data out side channels held-out steps seed threads trust quiet'''.split(),
+    restore=[*GIVEN, 'mask', 'blur', 'scale', 'noise', 'method', 'try', 'copies',
+             'sampler', 'steps'],
+    edit=[*GIVEN, 'start', 'to', 'blend', 'copies', 'steps'],
     list=['what'], init=['config'], card=['weights'],
     demo=['folder', 'n', 'epochs', 'quiet'])
 

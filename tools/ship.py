@@ -15,6 +15,8 @@ that says all of it.
     python tools/ship.py tuning_judge --data DIR
     python tools/ship.py reporting_judge --data DIR
         train the classifier by which digits are chosen, or the one that reports
+    python tools/ship.py noisy_digits --data DIR
+        train the classifier of noisy digits that guides
 
 Writes diffusion_nbdev/weights/NAME.safetensors and its card, for reading, as NAME.json
 beside it.
@@ -254,10 +256,74 @@ def trained_judge(name, data):
                             for k in ('torch', 'torchvision', 'numpy')}
     return judge_file(name, net, training, parts, counts)
 
+# -- the classifier that guides --------------------------------------------------------
+
+NOISY = dict(batch_size=128, lr=3e-3, decay='one cycle', weight_decay=0.02,
+             times='uniform from 1 to 1000', schedule='cosine_schedule(1000)')
+
+def noisy_batch(x, t, generator):
+    "Digits with the noise of their times"
+    import torch
+    from diffusion_nbdev.schedules import cosine_schedule, diffuse
+    x0 = 2 * x.float() / 255 - 1
+    eps = torch.randn(x0.shape, generator=generator)
+    return diffuse(cosine_schedule(1000), x0, t, eps)
+
+def train_noisy(x, c, seed, steps):
+    "A classifier of noisy digits"
+    import torch
+    from diffusion_nbdev.editing import NoisyDigitNet
+    torch.manual_seed(seed)
+    generator, net = torch.Generator().manual_seed(seed), NoisyDigitNet()
+    opt = torch.optim.AdamW(net.parameters(), NOISY['lr'],
+                            weight_decay=NOISY['weight_decay'])
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, NOISY['lr'], steps, pct_start=0.1)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (NOISY['batch_size'],), generator=generator)
+        t = torch.randint(1, 1001, (len(rows),), generator=generator)
+        out = net(noisy_batch(x[rows], t, generator), t)
+        opt.zero_grad()
+        torch.nn.functional.cross_entropy(out, c[rows]).backward()
+        opt.step()
+        plan.step()
+    return net.eval()
+
+def noisy_digits(data, seed=0, steps=2500):
+    "Train, read held-out digits at several times, write"
+    import torch
+    from diffusion_nbdev.files import WEIGHTS, whole_file, write_safetensors
+    from diffusion_nbdev.pictures import MNISTData
+    mnist = MNISTData(data_dir=data, seed=seed)
+    mnist.prepare_data()
+    mnist.setup()
+    (x, c), (held_out, labels) = (mnist._rows[part] for part in ('train', 'val'))
+    net, right = train_noisy(x, c, seed, steps), {}
+    generator = torch.Generator().manual_seed(1)
+    for time in (10, 100, 250, 400, 500, 600, 700, 800, 900):
+        t = torch.full((len(held_out),), time)
+        with torch.no_grad():
+            said = net(noisy_batch(held_out, t, generator), t).argmax(1)
+        right[str(time)] = round((said == labels).double().mean().item(), 4)
+    card = dict(
+        net=net.recipe, pred='the digit under noise',
+        about='Classifier of noisy digits, told the time, for guidance of models that '
+              'know no classes; draws nothing itself.',
+        data=dict(name='mnist', train=len(x), held_out=len(held_out), split_seed=seed),
+        training=dict(seed=seed, steps=steps, images_seen=steps * NOISY['batch_size'],
+                      device='cpu', threads=1, hyperparameters=NOISY,
+                      command='python tools/ship.py noisy_digits --data DIR'),
+        metrics=dict(accuracy_held_out=right))
+    path = WEIGHTS/'noisy_digits.safetensors'
+    halved = {k: v.half() for k, v in net.state_dict().items()}
+    card = write_safetensors(path, halved, card)
+    with whole_file(path.with_suffix('.json')) as beside:
+        beside.write_text(json.dumps(card, indent=1) + '\n')
+    return path
+
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('name', choices=[*STAGES, *JUDGES])
+    p.add_argument('name', choices=[*STAGES, *JUDGES, 'noisy_digits'])
     p.add_argument('--run', nargs='+',
                    help='folders of a finished training, one for each stage')
     p.add_argument('--data',
@@ -267,6 +333,7 @@ def main():
     args = p.parse_args()
     if args.scores: return print(scores_to_card(args.name))
     if args.name in JUDGES: return print(trained_judge(args.name, args.data))
+    if args.name == 'noisy_digits': return print(noisy_digits(args.data))
     from diffusion_nbdev import model
     from diffusion_nbdev.files import WEIGHTS, whole_file
     from diffusion_nbdev.cli.main import main as cli

@@ -207,9 +207,11 @@ def about_weights(name: str, card: dict) -> str:
     if 'sched' in card:
         return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}; "
                 f'diffusion card {name} says more')
-    judged = card['data']['name']
-    return (f'{net}, a judge of {judged}, as in diffusion evaluate --judge {name}; '
-            'draws nothing')
+    data = card['data']['name']
+    what = f'a judge of {data}, as in diffusion evaluate --judge {name}'
+    if card['pred'] == 'the digit under noise':
+        what = f'which guides models of {data} that know no classes'
+    return f'{net}, {what}; draws nothing'
 
 def about_sampler(s: dict) -> list[str]:
     """Order, cost and options of a sampler

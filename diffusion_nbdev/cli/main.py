@@ -15,12 +15,14 @@ from .. import __version__
 from ..checks import choose
 from .catalogue import card, configs, init, list_things
 from .demo import demo
+from .edit import add_edit, edit
 from .evaluate import evaluate
 from .fit import fit, measure
 from .judge import judge
 from diffusion_nbdev.cli.options import (
     Parser, add_evaluate, add_judge, add_sample, expected, importable, own_samplers,
     say, whole)
+from .restore import add_restore, restore
 from .sample import sample
 
 # %% ../../nbs/91h_main.ipynb #cli-adds
@@ -54,6 +56,9 @@ COMMANDS = dict( # name -> function, its arguments, what it does
     evaluate=(evaluate, add_evaluate, 'score samples against real data, as JSON'),
     judge=(judge, add_judge, 'train a classifier of your own pictures, which evaluate '
                              'can judge by'),
+    restore=(restore, add_restore, 'what damaged pictures may have been: a hole, a '
+                                   'blur, too few pixels'),
+    edit=(edit, add_edit, 'vary pictures, write them as another class, blend them'),
     list=(list_things, add_list, 'configs, weights and samplers'),
     init=(init, add_init, 'print a packaged config, to be changed: '
                           'diffusion init swissroll > my.yaml'),
