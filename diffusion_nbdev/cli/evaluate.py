@@ -12,6 +12,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .. import __version__
 from .catalogue import samplers
@@ -259,7 +260,7 @@ def digit_judge(args, model) -> tuple[Callable, str]:
     seeds = range(args.seed, args.seed + args.seeds)
     known = load_extractor().held_out_labels
     asked = [labels_of(args, model, known, n, seed) for seed in seeds]
-    c = asked if model.n_classes else None
+    c:Any = asked if model.n_classes else None
 
     def judge(generate):
         sets = [generate(n, k, a).clamp(0, 1) for k, a in zip(seeds, asked)]
