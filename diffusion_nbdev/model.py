@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
@@ -25,8 +24,8 @@ from .devices import chosen_precision, collected, computing
 from .export import export_model
 from .files import find_weights, read_weights
 from .generating import (
-    along, check_classes, own_options, check_units, drawing, guide_net, of_kind,
-    plain_net, registered, resolved, sample_count, step_options)
+    along, asked_states, check_classes, check_units, drawing, guide_net, of_kind,
+    own_options, plain_net, registered, resolved, sample_bar, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .recipes import plain
@@ -48,6 +47,7 @@ class Units:
         classes: names of the labels
         columns: of a table
         label: name of its column of labels
+        decimals: name of a column -> digits
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -59,6 +59,7 @@ class Units:
     # of a table: the name of a column -> 'real', 'whole', or its words
     columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table
     label: str = ''                # name of its column of labels
+    decimals: dict[str, int] = field(default_factory=dict) # name of a column -> digits
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -75,7 +76,7 @@ class Units:
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         x = x * along(self.std, x) + along(self.mean, x)
-        return settled(x, self.columns)
+        return settled(x, self.columns, self.decimals)
 
     def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
         "Samples, and their labels, as columns: name -> cells"
@@ -244,13 +245,13 @@ class Model(nn.Module):
         Returns: (num, *), on the CPU
         """
         make = registered(sampler, SAMPLERS, 'sampler')
-        num = sample_count(self, num, x, start)
+        x, num = asked_states(self, x, num, start)
         precision = chosen_precision(self.device, self.data.shape, precision)
         options = own_options(make, options) | step_options(n, times, start)
         def denoise(c):
             return self.denoiser(c, w, clip, quantile, interval, rescale, guide)
         draw = drawing(self, make, denoise, first_states, num, seed, c, x, **options)
-        bar = tqdm(total=num, unit='sample', desc=make.__name__, disable=not progress)
+        bar = sample_bar(make, num, progress)
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
 
