@@ -113,8 +113,8 @@ def written(card: dict, what: str | Path) -> dict:
     for name, value in card.items():
         try: json.dumps(value)
         except TypeError as e:
-            why = f'the card cannot be written: {name}: {e}'
-            raise ValueError(f'{what}: {why}') from None
+            why = f'cannot be written: {name}: {e}'
+            raise ValueError(f'the card of {what} {why}') from None
     return card
 
 # %% ../nbs/82b_cards.ipynb #cards-save
@@ -148,7 +148,7 @@ def check_card(model: Any) -> None:
     Arguments:
         model: net, sched, pred, data and card, see `Model`
     """
-    written(plain({**model.card, **parts_of(model)[1]}), 'model')
+    written(plain({**model.card, **parts_of(model)[1]}), 'the model')
 
 # %% ../nbs/82b_cards.ipynb #2402ac87
 _Kind = TypeVar('_Kind')

@@ -54,17 +54,18 @@ def warn_doubtful(cells: Any, name: str, values: np.ndarray) -> None:
 UNNAMED = {'', 'unnamed: 0'}
 COUNTERS = {*UNNAMED, 'id', 'index', 'row', 'rowid', 'row_id'}
 
-def counts_rows(name: str, column: list[str]) -> bool:
+def counts_rows(name: str, column: list[str], first: bool = True) -> bool:
     """A column that says which row it is, as some programs write it
 
     Arguments:
         name: of a column
         column: its cells
+        first: is it the first one?
     """
     name, n = name.lower(), len(column)
     if name not in COUNTERS or len(set(column)) < n or n < 2: return False
     # without a name: names of rows, or what is left of their numbers
-    if name in UNNAMED: return all('.' not in cell for cell in column)
+    if name in UNNAMED and first: return all('.' not in cell for cell in column)
     if not all(cell.isdecimal() for cell in column): return False
     numbers = [int(cell) for cell in column]
     return max(numbers) - min(numbers) == n - 1
@@ -80,7 +81,8 @@ def without_counters(columns: dict[str, list[str]], what: str) -> dict[str, list
     left = {}
     for name, column in columns.items():
         called, why = name or 'without a name', ''
-        if len(columns) > 1 and counts_rows(name, column): why = 'says which row it is'
+        if len(columns) > 1 and counts_rows(name, column, not left):
+            why = 'says which row it is'
         if not name and not any(column): why = 'is empty'
         if why:
             warnings.warn(f'{what}: the column {called} {why} and was left out',

@@ -118,7 +118,9 @@ def loaded(path: Path) -> Any:
         with found: return {name: found[name] for name in found.files}
     except Exception as e:
         for text, meant in OBJECTS.items():
-            if text in str(e): raise OSError(f'{path}: holds {meant}') from None
+            if text not in str(e): continue
+            raise OSError(f'{path}: not a readable {path.suffix} file: it holds '
+                          f'{meant}') from None
         why = ' '.join(str(e).split())[:120]
         raise OSError(f'{path}: not a readable {path.suffix} file '
                       f'({type(e).__name__}: {why})') from None

@@ -318,7 +318,9 @@ def train(cli, start: str | None, trust: bool) -> Path:
     Returns: the run's folder
     """
     from diffusion_nbdev.callbacks import run_folder
+    from diffusion_nbdev.starting import check_start
     from diffusion_nbdev.trainer import interruptible
+    check_start(cli.model.model, cli.datamodule)
     try:
         with interruptible():
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start,
