@@ -336,9 +336,10 @@ class Trained(Evaluated):
         checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)
 
     def on_load_checkpoint(self, checkpoint):
-        own = made_of(self.model) | settings_of(self.hparams)
+        own, training = made_of(self.model), self.trainer.state.fn == 'fit'
+        if training: own |= settings_of(self.hparams)
         check_same(checkpoint.get('made_of', {}), own)
-        check_average(self.trainer, checkpoint)
+        if training: check_average(self.trainer, checkpoint)
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx

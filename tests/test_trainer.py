@@ -100,13 +100,17 @@ def test_a_training_goes_on_with_the_same():
 
 
 def test_what_the_checkpoint_says_comes_first():
-    lit = NS(model=model(), hparams=dict(lr=0.1), trainer=NS(callbacks=[]))
+    lit = NS(model=model(), hparams=dict(lr=0.1),
+             trainer=NS(callbacks=[], state=NS(fn='fit')))
     with pytest.raises(ValueError, match='its prediction is eps'):
         Trained.on_load_checkpoint(lit, dict(made_of=dict(prediction='eps')))
     Trained.on_load_checkpoint(lit, {})
     # the optimiser's own state would win over another learning rate
     with pytest.raises(ValueError, match='its lr is 0.2, that of the model is 0.1'):
         Trained.on_load_checkpoint(lit, dict(made_of=dict(lr=0.2)))
+    # to be measured, it need not be trained alike
+    lit.trainer.state.fn = 'validate'
+    Trained.on_load_checkpoint(lit, dict(made_of=dict(lr=0.2), averaging_state={}))
 
 
 def test_weights_are_no_checkpoint():
