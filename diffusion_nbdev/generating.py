@@ -262,7 +262,7 @@ def own_states(units: Any, x: Any) -> Tensor | None:
     """
     if x is None: return None
     if not torch.is_tensor(x):
-        found = np.asarray(x)
+        found = np.array(x)
         if found.dtype.kind not in 'fiub':
             raise ValueError(f'x is of type {found.dtype}: must be real numbers')
         x = torch.as_tensor(found)

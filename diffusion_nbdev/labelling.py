@@ -56,6 +56,9 @@ def label_values(found: Any, where: str) -> np.ndarray:
     Returns: numbers, or an array of strings, (N,)
     """
     values = np.asarray(found)
+    # NumPy makes a word of what is missing beside words
+    if values.dtype.kind in 'US' and not hasattr(found, 'dtype'):
+        values = np.array(found, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1: values = values[:, 0]
     if values.ndim != 1:
         hint = ' (of one-hot rows: c.argmax(1))' if values.ndim == 2 else ''
