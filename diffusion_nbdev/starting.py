@@ -39,9 +39,6 @@ def check_weights(net: nn.Module) -> None:
         if isinstance(weight, nn.parameter.UninitializedParameter):
             raise ValueError(f'net: {name} gets its size at the first call only: must '
                              'be made with its sizes')
-        if weight.dtype != torch.float32:
-            raise ValueError(f'net: {name} is {weight.dtype}: must be torch.float32 to '
-                             'be trained: net.float()')
     if not any(weight.requires_grad for weight in weights.values()):
         why = 'all are frozen (requires_grad)' if weights else 'it has none'
         raise ValueError(f'net: no weight can be trained: {why}')
@@ -72,12 +69,14 @@ def questions(model: Model, n: int = 2) -> list[tuple[Tensor, Tensor, Tensor | N
     """
     where = next(model.net.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    xt = torch.randn(n, *model.data.shape, generator=generator).to(where)
+    xt = torch.randn(n, *model.data.shape, generator=generator).float().to(where)
+    # sampling asks in the net's own type of numbers
+    own = xt.to(next(w.dtype for w in model.net.parameters() if w.is_floating_point()))
     each = torch.tensor([1, model.sched.T], device=where)
     one = torch.ones(1, device=where)
     # a class, and the null label
     c = torch.tensor([0, -1], device=where) if model.n_classes else None
-    return [(xt, each, c), (xt, one.long(), None), (xt, one, None)]
+    return [(xt, each, c), (own, one.long(), None), (own, one, None)]
 
 # %% ../nbs/88b_starting.ipynb #starting-answer
 def answer(net: nn.Module, xt: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
@@ -96,7 +95,9 @@ def answer(net: nn.Module, xt: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
     except ValueError: raise
     except Exception as e:
         why = ' '.join(str(e).split())[:200]
-        what = f'{type(e).__name__}: {why}'
+        kinds = {w.dtype for w in net.parameters()} - {torch.float32}
+        hint = f' (it has weights of {kinds.pop()}: net.float()?)' if kinds else ''
+        what = f'{type(e).__name__}: {why}{hint}'
         raise ValueError(f'net cannot answer to {said}: {what}') from e
     if not torch.equal(xt, before):
         raise ValueError('net changes its input xt in place: must leave it as it is')
@@ -131,7 +132,7 @@ def check_made_again(model: Model, answers: list[Tensor]) -> None:
 
     Arguments:
         model: to be trained
-        answers: of its net
+        answers: of its net, see `check_answers`
     """
     tensors, own = parts_of(model)
     tensors = {name: weight.detach().cpu() for name, weight in tensors.items()}
@@ -167,6 +168,7 @@ def check_start(model: Model, data: Any, resume: Any = None) -> None:
     """
     check_data(model, data)
     weights_for_checkpoint(resume)
+    check_weights(model.net)
     check_card(model)
     check_net(model)
     rows = getattr(data, '_rows', {}).get('train')
