@@ -336,10 +336,12 @@ class Trained(Evaluated):
         checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)
 
     def on_load_checkpoint(self, checkpoint):
-        own, training = made_of(self.model), self.trainer.state.fn == 'fit'
+        own, trainer = made_of(self.model), self._trainer
+        # to be measured, or looked at, it need not be trained alike
+        training = trainer is not None and trainer.state.fn == 'fit'
         if training: own |= settings_of(self.hparams)
         check_same(checkpoint.get('made_of', {}), own)
-        if training: check_average(self.trainer, checkpoint)
+        if training: check_average(trainer, checkpoint)
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx

@@ -70,7 +70,8 @@ def test_numbers_are_the_same_labels_in_any_form(c, form):
 
 
 @pytest.mark.parametrize('c, message', [
-    (['a', None, 'a'], 'row 1 has no label'), (['a', 'a', float('nan')], 'row 2 has no'),
+    (['a', None, 'a'], 'row 1 has no label'),
+    (['a', 'a', float('nan')], 'row 2 has no label'),
     (['a', '', 'b'], 'row 1 has no label'), ([0, 1, -1], 'row 2 has -1'),
     ([0, .5, 1], 'row 1 has 0.5'), (np.eye(3), r'one-hot rows: c.argmax\(1\)'),
     (pd.Series([0, 1, 2], [2, 1, 0]), 'labels: their index is not')])
@@ -80,8 +81,9 @@ def test_a_row_without_a_label_is_named(c, message):
 
 
 def test_labels_that_the_units_do_not_have():
-    with pytest.raises(ValueError, match='labels go up to 2, and the units say n_classes'):
-        TensorData(points(3), [0, 1, 2], units=Units([2], n_classes=2))
+    two = Units([2], n_classes=2)
+    with pytest.raises(ValueError, match='labels go up to 2, and the units say n_cl'):
+        TensorData(points(3), [0, 1, 2], units=two)
     frame = pd.DataFrame(dict(a=[1., 2, 4], y=[0, 1, 0]))
     with pytest.raises(ValueError, match='labels: y is a column of the data as well'):
         TensorData(frame, frame['y'])
@@ -89,7 +91,8 @@ def test_labels_that_the_units_do_not_have():
 
 @pytest.mark.parametrize('save', [
     lambda path, x, c: np.savez(path.with_suffix('.npz'), x=x.numpy(), kind=c),
-    lambda path, x, c: torch.save(dict(x=x.bfloat16(), kind=c), path.with_suffix('.pt'))])
+    lambda path, x, c: torch.save(
+        dict(x=x.bfloat16(), kind=c), path.with_suffix('.pt'))])
 def test_words_as_labels_in_files_of_arrays(save, tmp_path):
     save(tmp_path/'a', points(3), ['b', 'a', 'b'])
     path, = tmp_path.iterdir()
@@ -169,7 +172,8 @@ def test_a_table_of_words_is_compared_as_the_model_knows_it(tmp_path):
     table.write_text('\n'.join(f'{k % 7}.5,{"abc"[k % 3]},{"xy"[k % 2]}'
                                for k in range(40)))
     data = FileData(table, labels='3', header=False)
-    model = Model(PointMLP(dim=4, width=8, depth=1, n_classes=2), sched, 'v', data.units)
+    net = PointMLP(dim=4, width=8, depth=1, n_classes=2)
+    model = Model(net, sched, 'v', data.units)
     # fewer words than the model knows, and no header either
     (tmp_path/'b.csv').write_text('1.5,b,y\n2.5,c,x\n0.5,b,y')
     x, c, _ = file_rows(tmp_path/'b.csv', None, model, dict(header=False, labels='3'))
@@ -199,8 +203,8 @@ def test_an_answer_of_another_shape_is_never_broadcast(shape):
     model = Model(net, sched, 'v', Units([2]))
     for asked in (lambda: check_net(model), lambda: ask(net, points(3), 1, None),
                   lambda: diffusion_loss(net, sched, points(3))):
-        with pytest.raises(ValueError, match=r'returned .* for states of shape \(\d, 2\)'):
-            asked()
+        said = r'returned .* for states of shape \(\d, 2\)'
+        with pytest.raises(ValueError, match=said): asked()
 
 
 @recorded
@@ -247,7 +251,8 @@ def test_a_state_that_no_file_holds():
 def drawing():
     torch.manual_seed(0)
     units = Units([2], [5., 9.], [1., 2.], 3., 3, classes=['cat', 'dog', 'cow'])
-    return Model(PointMLP(dim=2, width=8, depth=1, n_classes=3), sched, 'v', units).eval()
+    net = PointMLP(dim=2, width=8, depth=1, n_classes=3)
+    return Model(net, sched, 'v', units).eval()
 
 
 FORMS = dict(
@@ -266,7 +271,8 @@ def test_classes_in_any_form(form):
 
 @pytest.mark.parametrize('c', [{0, 1}, ['cat', None], [None, None], 1.5, [[0], [1, 2]]])
 def test_what_is_no_class(c):
-    with pytest.raises(ValueError, match='class|label'): drawing().generate(num=2, n=2, c=c)
+    with pytest.raises(ValueError, match='class|label'):
+        drawing().generate(num=2, n=2, c=c)
 
 
 def test_data_to_start_from_in_any_form():
@@ -280,7 +286,8 @@ def test_data_to_start_from_in_any_form():
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(sampler=dict), 'sampler dict: must be'), (dict(guide='x', w=1, c=0), 'guide is'),
+    (dict(sampler=dict), 'sampler dict: must be'),
+    (dict(guide='x', w=1, c=0), 'guide is a str: must be a Model'),
     (dict(sampler=lambda x: x), 'sampler <lambda>: must be a generator function'),
     (dict(interval=5, w=1, c=0), 'interval = 5: must be two times')])
 def test_what_generate_does_not_take(options, message):
@@ -314,13 +321,17 @@ def test_a_training_goes_on_with_batches_of_another_size(tmp_path):
     stopped = training(tmp_path, max_epochs=None, max_steps=5, checkpoint_steps=1)
     last = f'{stopped.log_dir}/checkpoints/last.ckpt'
     units = TensorData(points()).units
-    on = training(tmp_path, TensorData(points(), batch_size=8, units=units), resume=last,
-                  max_epochs=3)
+
+    def other(n=60, **options):
+        return TensorData(points(n), units=units, **{'batch_size': 16, **options})
+
+    on = training(tmp_path, other(batch_size=8), resume=last, max_epochs=3)
     assert on.global_step == 5 + 2 + 6
     for wrong, message in [
-        (dict(data=TensorData(points(), batch_size=16, seed=1, units=units)), 'seed of'),
-        (dict(data=TensorData(points(40), batch_size=16, units=units)), 'training rows'),
-        (dict(lit=dict(lr=0.1, warmup=1)), 'its lr is 0.001'), (dict(ema=None), 'average'),
+        (dict(data=other(seed=1)), 'its seed of the data is 0, here it is 1'),
+        (dict(data=other(40)), 'its number of training rows is 48, here it is 32'),
+        (dict(lit=dict(lr=0.1, warmup=1)), 'its lr is 0.001, that of the model is 0.1'),
+        (dict(ema=None), 'holds an average of the weights'),
     ]:
         with pytest.raises(ValueError, match=message):
             training(tmp_path, resume=last, **wrong)

@@ -146,9 +146,6 @@ def calm() -> Iterator[None]:
     fabric.setLevel(logging.ERROR)
     try:
         with quiet(), warnings.catch_warnings():
-            for text in ('.*callbacks used to create the checkpoint.*',
-                         '.*The dirpath has changed.*'):
-                warnings.filterwarnings('ignore', text)
             warnings.showwarning = lambda message, *_, **__: say(message)
             yield
     finally:
