@@ -170,6 +170,11 @@ def read_arrays(
         f'x{k}': 'whole' for k in range(x.shape[1] if whole else 0)}
     if x.dtype != torch.uint8: x = x.double()
     classes = units.classes if units is not None and units.classes else None
+    # a column of names of rows looks like this as well
+    words = c is not None and np.asarray(c).dtype.kind in 'USTO'
+    if words and labels is None and classes is None:
+        raise ValueError(f"{path}: labels are words: labels='c' (or 'y') takes them as "
+                         'names of classes')
     if torch.is_tensor(c): c = as_numbers(c, f'{path}: labels')
     c, names, _ = labels_of(c, classes, str(path))
     return Table(x, c, columns, names)

@@ -101,6 +101,11 @@ def test_words_as_labels_in_files_of_arrays(save, tmp_path):
     assert_close(found.x, points(3).double(), atol=0.02, rtol=0)
     with pytest.raises(ValueError, match='holds no labels sort, there is x, kind'):
         read_file(path, labels='sort')
+    # unasked, words may as well be names of rows
+    np.savez(tmp_path/'b.npz', x=points(3), c=['b', 'a', 'b'])
+    with pytest.raises(ValueError, match="labels are words: labels='c'"):
+        read_file(tmp_path/'b.npz')
+    assert read_file(tmp_path/'b.npz', labels='c').classes == ['a', 'b']
     # for a model that knows its classes
     units = Units([2], n_classes=3, classes=['a', 'b', 'c'])
     assert read_file(path, labels='kind', units=units).c.tolist() == [1, 0, 1]
