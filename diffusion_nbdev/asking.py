@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .checks import in_range
 from .classes import labels
 from .devices import finest
+from .watch import same_shape
 
 # %% ../nbs/83b_asking.ipynb #guidance-evaluating
 @contextlib.contextmanager
@@ -52,7 +53,8 @@ def ask(net: Callable, xt: Tensor, t: float | Tensor, c: Tensor | None) -> Tenso
         whole = isinstance(t, numbers.Integral)
         dtype = torch.long if whole else finest(xt.device)
         t = torch.full((1,), t, dtype=dtype, device=xt.device)
-    return net(xt.to(own), t.to(xt.device), c).to(xt.dtype)
+    out = net(xt.to(own), t.to(xt.device), c)
+    return same_shape(out, xt, 'the net').to(xt.dtype)
 
 # %% ../nbs/83b_asking.ipynb #guidance-calls
 def calls_of(f: Callable) -> int:
@@ -135,6 +137,9 @@ def check_guidance(
         raise ValueError(f'w = {w:g} needs {need}')
     if guide is not None and not callable(guide):
         raise ValueError(f'guide is a {type(guide).__name__}: must be a net')
+    if interval is not None and (not isinstance(interval, (tuple, list))
+                                 or len(interval) != 2):
+        raise ValueError(f'interval = {interval!r}: must be two times')
     lo, hi = (0, T) if interval is None else interval
     if not 0 <= lo <= hi <= T:
         rule = f'must be rising and within 0..{T}'

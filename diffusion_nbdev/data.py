@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['seed_of', 'parts', 'processes', 'SeededBatches', 'Rows', 'running_on', 'Fixed', 'RowsData', 'rounded', 'of_one_size',
-           'column_units', 'measured_units', 'plain', 'checked_rows', 'handed_in', 'by_class', 'split_data',
-           'TensorData']
+           'column_units', 'measured_units', 'checked_rows', 'handed_in', 'by_class', 'split_data', 'TensorData']
 
 # %% ../nbs/84_data.ipynb #84-data-imports
 import dataclasses
@@ -21,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .arrays import as_numbers, same_index
 from .checks import in_range
 from .columns import spans
 from .devices import has_room
-from .encoding import (
-    Table, is_frame, labels_of, names_with_gaps, read_frame)
+from .encoding import Table, is_frame, read_frame
+from .labelling import labels_of
 from .model import Units
 
 # %% ../nbs/84_data.ipynb #d8b0213e
@@ -36,6 +36,8 @@ def seed_of(*where) -> int:
         where: anything with a stable repr: seed, epoch, batch, ...
     Returns: from 0 to 2^63 - 1
     """
+    # a whole number is one, of whatever type
+    where = tuple(int(v) if isinstance(v, np.integer) else v for v in where)
     digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big') >> 1
 
@@ -86,7 +88,8 @@ class SeededBatches(Sampler):
             on_epoch: called with an epoch's number as it begins
             device: where the row numbers are wanted
         """
-        self.n, self.batch_size = n, in_range('batch_size', batch_size, 1, whole=True)
+        self.n = n
+        self.batch_size = int(in_range('batch_size', batch_size, 1, whole=True))
         self.seed, self.shuffle, self.on_epoch = seed, shuffle, on_epoch
         self.device, self.epoch, self.start = device, 0, 0
 
@@ -99,7 +102,7 @@ class SeededBatches(Sampler):
         return len(parts(rows, self.batch_size, *processes()))
 
     def __iter__(self) -> Iterator[Tensor]:
-        # the first batch of a resumed epoch; read when that batch is asked for
+        # rows of a resumed epoch that are done; read when its first batch is asked for
         start, self.start = self.start, 0
         if self.on_epoch: self.on_epoch(self.epoch)
         order = torch.arange(self.n)
@@ -109,7 +112,7 @@ class SeededBatches(Sampler):
             order = torch.randperm(self.n, generator=generator)
         # sent once, and cut there
         order = order.to(self.device)
-        yield from parts(order, self.batch_size, *processes())[start:]
+        yield from parts(order[start:], self.batch_size, *processes())
 
 # %% ../nbs/84_data.ipynb #84-rows-code
 class Rows(Dataset):
@@ -169,7 +172,7 @@ class RowsData(L.LightningDataModule):
             seed: of the order of batches
         """
         super().__init__()
-        self.batch_size = in_range('batch_size', batch_size, 1, whole=True)
+        self.batch_size = int(in_range('batch_size', batch_size, 1, whole=True))
         self.units, self.seed = units, seed
         # 'train', 'val', 'test' -> rows (N, *), labels (N,) or None
         self._rows = {}
@@ -256,7 +259,7 @@ def column_units(
 def measured_units(
     x: Tensor, c: Tensor | None = None, each: bool | None = None,
     columns: dict[str, str | list[str]] | None = None, classes: Sequence[str] = (),
-    label: str = '',
+    label: str = '', decimals: dict[str, int] | None = None,
 ) -> Units:
     """Units under which data has mean 0 and standard deviation 1
 
@@ -267,9 +270,13 @@ def measured_units(
         columns: of a table: what it holds
         classes: names of the labels
         label: name of their column
+        decimals: of a table: name of a column -> digits
     """
     x = x.double() / 255 if x.dtype == torch.uint8 else x.double()
     mean, std = x.mean().item(), x.std().item()
+    if not math.isfinite(std):
+        raise ValueError(f'data: goes up to {x.abs().max():g}, whose square is too '
+                         'large for float64: divide it by something first')
     if not (std > 0 and bool((x != x[:1]).any())):
         raise ValueError(f'data: all rows are equal (the mean is {mean:g}), '
                          'there is nothing to learn')
@@ -278,28 +285,9 @@ def measured_units(
     scale = column_units(x, columns) if each else rounded(mean, std)
     n_classes = len(classes) or (0 if c is None else int(c.max()) + 1)
     units = Units(list(x.shape[1:]), *scale, n_classes=n_classes, classes=list(classes),
-                  columns=columns or {}, label=label)
+                  columns=columns or {}, label=label, decimals=decimals or {})
     clip = round(1.1 * units.to_model(x).abs().max().item(), 3)
     return dataclasses.replace(units, clip=clip)
-
-# %% ../nbs/84_data.ipynb #84-plain
-def plain(x: Any, what: str) -> Tensor:
-    """A tensor of what a user hands in; ValueError if it does not hold real numbers
-
-    Arguments:
-        x: a tensor, an array, a data frame, a list
-        what: what a message calls it
-    Returns: on the CPU
-    """
-    if torch.is_tensor(x): return x.detach().cpu()
-    values = np.asarray(x)
-    if values.dtype.kind not in 'fiub':
-        raise ValueError(f'{what}: is of type {values.dtype}: must be real numbers')
-    native = values.astype(values.dtype.newbyteorder('='))
-    # torch knows few of the unsigned types
-    wide = native.dtype.kind == 'u' and native.dtype != np.uint8
-    if wide: native = native.astype('i8')
-    return torch.from_numpy(np.ascontiguousarray(native))
 
 # %% ../nbs/84_data.ipynb #84-checked-rows
 def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
@@ -309,8 +297,8 @@ def checked_rows(x, c=None) -> tuple[Tensor, Tensor | None]:
         x: data
         c: labels
     """
-    x, c = plain(x, 'data'), None if c is None else plain(c, 'labels')
-    if x.ndim < 2 or len(x) < 3:
+    x, c = as_numbers(x, 'data'), None if c is None else as_numbers(c, 'labels')
+    if x.ndim < 2 or len(x) < 3 or not x.numel():
         raise ValueError(
             f'data has shape {tuple(x.shape)}: must be (N, *) with at least 3 rows')
     bad = (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
@@ -333,14 +321,20 @@ def handed_in(x: Any, c: Any, units: Units | None) -> Table:
         c: labels: whole numbers or words
         units: of a model, if they are known
     """
-    columns = {}
-    if is_frame(x):
-        found = read_frame(x, units=units)
-        x, columns = found.x, found.columns
-    c, classes, label = labels_of(c, [] if units is None else units.classes)
-    x, c = checked_rows(x, c)
-    if c is not None and not classes: classes = names_with_gaps(c, 'labels')
-    return Table(x, c, columns, classes, label)
+    same_index(x, c)
+    found = read_frame(x, units=units) if is_frame(x) else Table(x)
+    if torch.is_tensor(c): c = as_numbers(c, 'labels')
+    known = None if units is None else units.classes
+    c, found.classes, found.label = labels_of(c, known, 'data')
+    found.x, found.c = checked_rows(found.x, c)
+    if found.label and found.label in found.columns:
+        raise ValueError(f'labels: {found.label} is a column of the data as well: must '
+                         'be left out there')
+    most = -1 if found.c is None else int(found.c.max())
+    if units is not None and most >= units.n_classes:
+        raise ValueError(f'labels go up to {most}, and the units say n_classes = '
+                         f'{units.n_classes}: must be below it')
+    return found
 
 # %% ../nbs/84_data.ipynb #84-by-class
 def by_class(order: Tensor, c: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from .noise import Noise
 from .sampling import States, grid, sampler, trailing_times
 from .schedules import PREDS, Schedule, diffuse, like, target
 from .tables import together
+from .watch import same_shape
 
 # %% ../nbs/04_ddpm.ipynb #3c81595c
 def posterior(
@@ -195,7 +196,7 @@ def diffusion_loss(
         t = draw_times(sched.T, len(x0), times=times, device=x0.device)
     eps = torch.randn_like(x0) if eps is None else eps
     xt = diffuse(sched, x0, t, eps)
-    out = net(xt, t, c)
+    out = same_shape(net(xt, t, c), xt, 'the net')
     goal = target(sched, x0, eps, t, pred).to(out.dtype)
     if w:
         weak = weak_answer(net if guide is None else guide, guide is None, xt, t, c)

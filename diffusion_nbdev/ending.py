@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['end_signals', 'EndRequest', 'any_process', 'in_validation', 'keep_previous', 'prepare_folder', 'write_last',
-           'checkpoint_due', 'LastCheckpoint']
+           'checkpoint_due', 'BestCheckpoint', 'LastCheckpoint']
 
 # %% ../nbs/85b_ending.ipynb #85b-ending-imports
 import math
@@ -126,6 +126,13 @@ def checkpoint_due(trainer: L.Trainer, every: int, seconds: float) -> bool:
     """
     by_steps = every > 0 and trainer.global_step % every == 0
     return any_process(trainer, seconds < 0) or by_steps
+
+# %% ../nbs/85b_ending.ipynb #ending-best
+class BestCheckpoint(ModelCheckpoint):
+    "best.ckpt, of the smallest validation loss; beside those that a user asks for"
+    def __init__(self):
+        super().__init__(
+            monitor='val_loss', filename='best', enable_version_counter=False)
 
 # %% ../nbs/85b_ending.ipynb #ec728371
 class LastCheckpoint(ModelCheckpoint):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'CARD', 'WEIGHTS_CARD', 'HERE', 'WEIGHTS', 'system_errors', 'empty_beside', 'publish', 'whole_file',
-           'digest', 'package_version', 'write_safetensors', 'parsed_card', 'checked_card', 'check_numbers',
+           'digest', 'package_version', 'apart', 'write_safetensors', 'parsed_card', 'checked_card', 'check_numbers',
            'raw_safetensors', 'read_safetensors', 'read_weights', 'most_parts', 'counting_hooks', 'counting',
            'check_card_sizes', 'checked_sizes', 'file_tensors', 'first_difference', 'fill', 'shipped', 'newest_weights',
            'find_weights']
@@ -12,6 +12,7 @@ __all__ = ['FORMAT', 'CARD', 'WEIGHTS_CARD', 'HERE', 'WEIGHTS', 'system_errors',
 # %% ../nbs/82_files.ipynb #82-files-imports
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import math
@@ -116,6 +117,20 @@ def package_version() -> str:
     except importlib.metadata.PackageNotFoundError:
         return 'unknown'
 
+# %% ../nbs/82_files.ipynb #files-apart
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each with numbers of its own, also where a net uses some twice
+
+    Arguments:
+        tensors: names to tensors
+    """
+    seen, out = set(), {}
+    for name, x in tensors.items():
+        place = x.untyped_storage().data_ptr()
+        out[name] = x.clone() if place in seen else x
+        seen.add(place)
+    return out
+
 # %% ../nbs/82_files.ipynb #write-safetensors-cell
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], card: dict,
@@ -128,7 +143,7 @@ def write_safetensors(
         card: what shall be known of them, ready for JSON
     Returns: the card as written: with format, package and digest
     """
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    tensors = apart({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     own = dict(format=FORMAT, package=package_version(), sha256=digest(tensors))
     card = {**card, **own}
     text = safetensors.torch.save(tensors, metadata=dict(card=json.dumps(card)))
@@ -400,7 +415,7 @@ def find_weights(name: str | Path) -> Path:
     Arguments:
         name: a shipped name, a file, or a run's folder
     """
-    path = Path(name)
+    path = Path(str(name)).expanduser()
     if str(name) in shipped():
         return shipped()[str(name)]
     if path.is_dir():

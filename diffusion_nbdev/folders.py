@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'DEEP', 'BROKEN', 'natural', 'hidden', 'files_below', 'is_picture', 'class_folders', 'picture_files', 'flat',
-           'read_picture', 'read_folder', 'FolderData']
+           'read_picture', 'ground_colour', 'read_folder', 'FolderData']
 
 # %% ../nbs/84c_folders.ipynb #84c-imports
 import os
@@ -109,6 +109,9 @@ def picture_files(folder: Path) -> tuple[list[Path], list[int], list[str]]:
         some = ', '.join(str(p.relative_to(folder)) for p in others[:5])
         warnings.warn(f'{folder}: {len(others)} of {len(others) + len(paths)} files '
                       f'are no pictures and were left out: {some}', stacklevel=2)
+    if len(classes) == 1:
+        warnings.warn(f'{folder}: holds one folder only, so all pictures are of the '
+                      f'class {classes[0].name}', stacklevel=2)
     return paths, labels, [p.name for p in classes]
 
 # %% ../nbs/84c_folders.ipynb #84c-modes
@@ -129,6 +132,10 @@ def flat(image: Image.Image, background: tuple) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode in DEEP or deep:
         shares = np.asarray(image, np.float64) / 65535
+        hidden_grey = image.info.get('transparency')
+        if isinstance(hidden_grey, int):
+            ground = np.dot(background, (0.299, 0.587, 0.114)) / 255
+            shares[shares == hidden_grey / 65535] = ground
         return Image.fromarray((shares * 255).round().astype(np.uint8))
     if image.mode in ('I', 'F'):
         raise ValueError(f'has numbers of mode {image.mode}, whose range is not known: '
@@ -168,6 +175,19 @@ def read_picture(
     small = ImageOps.fit(upright.convert(mode), (side, side), Image.Resampling.BICUBIC)
     return np.atleast_3d(np.asarray(small)).transpose(2, 0, 1)
 
+# %% ../nbs/84c_folders.ipynb #84c-ground
+def ground_colour(background: str) -> tuple:
+    """What shows through; ValueError for what is no colour
+
+    Arguments:
+        background: a colour's name or #rrggbb
+    Returns: red, green, blue, 0 to 255
+    """
+    try: return ImageColor.getrgb(background)[:3]
+    except (ValueError, AttributeError):
+        rule = 'must be the name of a colour, or #rrggbb'
+        raise ValueError(f'background = {background!r}: {rule}') from None
+
 # %% ../nbs/84c_folders.ipynb #84c-folder
 def read_folder(
     folder: Path, side: int, channels: int, background: str = 'white',
@@ -181,8 +201,8 @@ def read_folder(
         background: a colour's name or #rrggbb: what shows through
     Returns: uint8 (N, C, side, side), labels, classes
     """
+    colour = ground_colour(background)
     paths, labels, classes = picture_files(folder)
-    colour = ImageColor.getrgb(background)[:3]
     out = torch.empty(len(paths), channels, side, side, dtype=torch.uint8)
 
     def read(k):
@@ -193,6 +213,10 @@ def read_folder(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         done = pool.map(read, range(len(paths)))
         for _ in tqdm(done, 'pictures', len(paths), leave=False, disable=shown): pass
+    if out.max() < 32:
+        most = f'their brightest point is {out.max().item()} of 255'
+        warnings.warn(f'{folder}: all pictures are nearly black, {most} (do files of '
+                      '16 bits use 12 of them?)', stacklevel=2)
     return out, torch.tensor(labels) if classes else None, classes
 
 # %% ../nbs/84c_folders.ipynb #540ce9bb
@@ -216,6 +240,8 @@ class FolderData(TensorData):
         in_range('side', side, 4, 64, whole=True)
         if channels not in (1, 3):
             raise ValueError(f'channels = {channels}: must be 1 (grey) or 3 (colour)')
+        if not isinstance(folder, (str, Path)):
+            raise ValueError(f'folder = {folder!r}: must be the path of a folder')
         folder = Path(folder).expanduser()
         x, c, self.classes = read_folder(folder, side, channels, background)
         name = folder.resolve().name

@@ -132,9 +132,15 @@ def checked_batch(
         i: row numbers
         more: whatever else a loader gives
     """
-    if torch.is_tensor(x0): return x0, c, i
-    raise ValueError(f'a batch holds a {type(x0).__name__}: must be data (B, *), or '
-                     'data and labels, in the units of the model')
+    if not torch.is_tensor(x0) or not x0.is_floating_point():
+        kind = x0.dtype if torch.is_tensor(x0) else f'a {type(x0).__name__}'
+        raise ValueError(f'a batch holds {kind}: must be data (B, *), or data and '
+                         'labels, in the units of the model')
+    if c is not None and (not torch.is_tensor(c) or c.shape != x0.shape[:1]):
+        kind = tuple(c.shape) if torch.is_tensor(c) else f'a {type(c).__name__}'
+        raise ValueError(f'labels in a batch of {len(x0)} are {kind}: must be whole '
+                         f'numbers of shape ({len(x0)},)')
+    return x0, c, i
 
 # %% ../nbs/80e_inputs.ipynb #80e-fit
 def check_fit(lit: Any, data: Any, options: dict):
@@ -150,7 +156,7 @@ def check_fit(lit: Any, data: Any, options: dict):
         rule = 'must be a LitDiffusion: fit(LitDiffusion(model), data)'
         raise ValueError(f'lit is a {type(lit).__name__}: {rule}')
     # Lightning also takes loaders, and whatever else gives batches
-    if isinstance(data, (Tensor, np.ndarray, str, Path, Dataset)):
+    if data is None or isinstance(data, (Tensor, np.ndarray, str, Path, Dataset)):
         rule = 'must be a data module, for instance TensorData(x) or FileData(path)'
         raise ValueError(f'data is a {type(data).__name__}: {rule}')
     known = inspect.signature(Trainer.__init__).parameters

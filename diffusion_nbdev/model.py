@@ -25,8 +25,8 @@ from .devices import collected
 from .export import export_model
 from .files import find_weights, read_weights
 from diffusion_nbdev.generating import (
-    along, check_classes, own_options, check_units, drawing, guide_net, of_kind,
-    in_precision, plain_net, registered, resolved, sample_bar, sample_count,
+    along, asked_states, check_classes, check_units, drawing, guide_net,
+    in_precision, of_kind, own_options, plain_net, registered, resolved, sample_bar,
     step_options, task)
 from .guidance import denoiser
 from .noise import SeededNoise
@@ -49,6 +49,7 @@ class Units:
         classes: names of the labels
         columns: of a table
         label: name of its column of labels
+        decimals: name of a column -> digits
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -60,6 +61,7 @@ class Units:
     # of a table: the name of a column -> 'real', 'whole', or its words
     columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table
     label: str = ''                # name of its column of labels
+    decimals: dict[str, int] = field(default_factory=dict) # name of a column -> digits
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -76,7 +78,7 @@ class Units:
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         x = x * along(self.std, x) + along(self.mean, x)
-        return settled(x, self.columns)
+        return settled(x, self.columns, self.decimals)
 
     def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
         "Samples, and their labels, as columns: name -> cells"
@@ -247,13 +249,13 @@ class Model(nn.Module):
             options: eta, ...: passed to the sampler
         Returns: (num, *), on the CPU
         """
-        num = sample_count(self, num, x, start)
         make = registered(sampler, SAMPLERS, 'sampler')
+        x, num = asked_states(self, x, num, start)
         options = own_options(make, options) | step_options(n, times, start)
         ask = functools.partial(self.denoiser, w=w, clip=clip, quantile=quantile,
                                 interval=interval, rescale=rescale, guide=guide)
         draw = drawing(self, make, ask, first_states, num, seed, c, x, wrap, **options)
-        with sample_bar(num, make, progress) as bar, in_precision(self, precision):
+        with sample_bar(make, num, progress) as bar, in_precision(self, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
 
     def inpaint(

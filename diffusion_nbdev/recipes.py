@@ -54,6 +54,10 @@ def recipe_of(
     call = signature.bind(*args, **kwargs)
     call.apply_defaults()
     arguments = {name: plain(value) for name, value in call.arguments.items()}
+    for name, p in signature.parameters.items():
+        # those that a maker takes by whatever name, as they were given
+        if p.kind is p.VAR_KEYWORD: arguments.update(arguments.pop(name))
+        if p.kind is p.VAR_POSITIONAL and not arguments[name]: del arguments[name]
     return dict(class_path=path, init_args=arguments)
 
 # %% ../nbs/81_recipes.ipynb #recipes-recorded

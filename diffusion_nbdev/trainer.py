@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
-           'check_training', 'check_data', 'made_of', 'check_same', 'weights_for_checkpoint', 'end_finished',
-           'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated', 'Trained', 'interruptible']
+           'check_training', 'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated',
+           'checked_losses', 'check_average', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
+import inspect
 import math
 import signal
 import warnings
@@ -22,13 +23,13 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
+from .agreeing import check_same, known_batch, made_of, settings_of
 from .callbacks import (
     RunningAverage, SaveWeights, averaged_model, logs_now)
 from .checks import choose, in_range
 from .data import seed_of
 from .devices import (
     chosen_precision, compile_forward, pick_device, products)
-from .inputs import checked_batch
 from .model import Model
 from .noise import SeededNoise
 from .recipes import objective_recipe
@@ -60,7 +61,7 @@ def trainer_options(
         known = isinstance(kind, str) and kind in ('cpu', 'cuda', 'mps')
         if known: precision = chosen_precision(kind, shape, precision)
         precision = MIXED[precision or '32']
-    if str(precision) in ('bf16-true', '16-true', '64-true'):
+    if str(precision) in ('bf16-true', '16-true', '64-true', '64'):
         raise ValueError(f'precision = {precision!r}: must be 32 or mixed (bf16-mixed, '
                          '16-mixed), since weights and their average are float32')
     return {**out, 'precision': precision}
@@ -161,64 +162,11 @@ def check_training(model: Any, objective: Any, h) -> None:
         raise ValueError(f'model is a {type(model).__name__}: must be a Model')
     if not callable(objective):
         raise ValueError(f'objective = {objective!r}: must be a function')
-
-# %% ../nbs/88_trainer.ipynb #88-check-data
-def check_data(model: Model, data: Any) -> None:
-    """ValueError if the data are in other units than the model's, with both
-
-    Arguments:
-        model: what is trained
-        data: a data module, with `units` if it knows them
-    """
-    if (units := getattr(data, 'units', None)) is None: return
-    if units.n_classes and not hasattr(model.net, 'n_classes'):
-        raise ValueError(
-            f'net is a {type(model.net).__name__} without n_classes, and the data has '
-            f'{units.n_classes} classes: give it the attribute n_classes = '
-            f'{units.n_classes}, or 0 if it takes no labels')
-    labels = ['n_classes', 'classes'] if getattr(model.net, 'n_classes', 0) else []
-    for what in ('shape', 'mean', 'std', 'columns', *labels):
-        theirs, ours = getattr(units, what), getattr(model.data, what)
-        named = theirs and ours or what not in ('classes', 'columns')
-        if named and theirs != ours:
-            raise ValueError(
-                f"data: its {what} is {theirs}, that of the model's units is {ours}: "
-                'make the model with data.units, or give the data the units model.data')
-
-# %% ../nbs/88_trainer.ipynb #88-same
-def made_of(model: Model) -> dict[str, Any]:
-    """What a training that goes on must have in common with the one that stopped
-
-    Arguments:
-        model: what is trained
-    Returns: name in a message -> value
-    """
-    units = model.data
-    return {'net': getattr(model.net, 'recipe', None),
-            'schedule': getattr(model.sched, 'recipe', None), 'prediction': model.pred,
-            'shape of data': units.shape, 'mean and std': [units.mean, units.std]}
-
-def check_same(stored: dict, own: dict) -> None:
-    """ValueError that names the first thing that differs, with both
-
-    Arguments:
-        stored: of a checkpoint, see `made_of`
-        own: of the model that shall go on
-    """
-    for what, value in stored.items():
-        if value is not None and own.get(what) not in (None, value):
-            raise ValueError(f'checkpoint: its {what} is {value}, that of the model is '
-                             f'{own[what]}: must be the same')
-
-def weights_for_checkpoint(path: Any) -> None:
-    """ValueError if it is a weights file, with what to do
-
-    Arguments:
-        path: what a training shall go on from, or None
-    """
-    if path is not None and Path(path).suffix == '.safetensors':
-        raise ValueError(f'{path}: holds weights, not the state of a training: go on '
-                         'from a .ckpt beside it, or begin anew with load(...)')
+    asked = objective.forward if isinstance(objective, nn.Module) else objective
+    try: inspect.signature(asked).bind(model, None, None, None, None)
+    except TypeError:
+        raise ValueError(f'objective = {objective!r}: must take model, x0, c, t, '
+                         'eps') from None
 
 # %% ../nbs/88_trainer.ipynb #88-finished
 def end_finished(trainer: Any, lit: L.LightningModule) -> None:
@@ -335,9 +283,7 @@ class Evaluated(L.LightningModule):
 
     # x0, labels or None, row numbers or None
     def _batch(self, batch) -> tuple[Any, Any, Any]:
-        parts = batch if isinstance(batch, (tuple, list)) else [batch]
-        x0, c, i = checked_batch(*parts)
-        return x0, c if self.model.n_classes else None, i
+        return known_batch(self, batch)
 
     # over the rows of all processes
     def _mean(self) -> Tensor:
@@ -347,6 +293,29 @@ class Evaluated(L.LightningModule):
             strategy = self.trainer.strategy
             both = strategy.reduce(both.to(self.device), reduce_op='sum').cpu()
         return (both[0] / both[1]).float()
+
+# %% ../nbs/88_trainer.ipynb #88-losses
+def checked_losses(losses: Any, B: int) -> Tensor:
+    """The losses; ValueError for anything but one number a sample, or one for all
+
+    Arguments:
+        losses: what an objective gave
+        B: for so many samples
+    """
+    if torch.is_tensor(losses) and losses.shape in ((), (B,)): return losses
+    kind = getattr(losses, 'shape', None) or f'a {type(losses).__name__}'
+    raise ValueError(f'objective gave {kind}: must be losses ({B},)')
+
+def check_average(trainer: Any, checkpoint: dict) -> None:
+    """ValueError where the average of the weights would be taken for the weights
+
+    Arguments:
+        trainer: that goes on
+    """
+    averages = [c for c in trainer.callbacks if isinstance(c, RunningAverage)]
+    if 'averaging_state' in checkpoint and not averages:
+        raise ValueError('checkpoint: holds an average of the weights: a training '
+                         'without one (ema=None) cannot go on from it')
 
 # %% ../nbs/88_trainer.ipynb #88-trained
 class Trained(Evaluated):
@@ -364,10 +333,15 @@ class Trained(Evaluated):
         self.model.train()
 
     def on_save_checkpoint(self, checkpoint):
-        checkpoint['made_of'] = made_of(self.model)
+        checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)
 
     def on_load_checkpoint(self, checkpoint):
-        check_same(checkpoint.get('made_of', {}), made_of(self.model))
+        own, trainer = made_of(self.model), self._trainer
+        # to be measured, or looked at, it need not be trained alike
+        training = trainer is not None and trainer.state.fn == 'fit'
+        if training: own |= settings_of(self.hparams)
+        check_same(checkpoint.get('made_of', {}), own)
+        if training: check_average(trainer, checkpoint)
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx
@@ -386,7 +360,8 @@ class Trained(Evaluated):
 
     def _loss(self, x0, c, t, eps) -> Tensor:
         self._tell_objective()
-        return self.objective(self.model, x0, c, t, eps).mean()
+        losses = self.objective(self.model, x0, c, t, eps)
+        return checked_losses(losses, len(x0)).mean()
 
     # half precision: gradients are divided by the scale of its scaler first
     def _scaled(self) -> bool:

@@ -15,25 +15,25 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import (
-    LearningRateMonitor, ModelCheckpoint, ProgressBar)
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from torch import Tensor, nn
 
 from .callbacks import (
     RunningAverage, SamplePictures, SaveWeights, StepBar, quiet)
-from .cards import check_card
 from .checks import choose, in_range
 from .ddpm import LOSSES, TIMES, diffusion_loss, draw_times, min_snr
-from .ending import LastCheckpoint
+from .ending import BestCheckpoint, LastCheckpoint
 from .finite import BadNumbers
 from .generating import guide_net
 from .inputs import check_fit
 from .model import Model, load
 from .recipes import build, recorded
 from .resume import Place
+from .starting import (
+    check_start, given_callbacks, one_line, run_place, trainer_of)
 from .trainer import (
-    Computing, Trained, average_after, check_data, end_finished, fitting, interruptible,
-    move_towards, own_folder, trainer_options, weights_for_checkpoint)
+    Computing, Trained, average_after, end_finished, fitting, interruptible,
+    move_towards, own_folder, trainer_options)
 
 # %% ../nbs/08_training.ipynb #d9d2821d
 def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float:
@@ -48,7 +48,7 @@ def lr_factor(k: int, n: float, warmup: int = 0, decay: str = 'cosine') -> float
     """
     rise = min(1., (k + 1) / max(1, warmup))
     if decay != 'cosine' or not math.isfinite(n): return rise
-    fall = 0.5 * (1 + math.cos(math.pi * min(1., k / n)))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1., k / max(1, n))))
     return rise * fall
 
 # %% ../nbs/08_training.ipynb #adamw
@@ -284,9 +284,7 @@ def default_callbacks(
     own = [Computing(compile), Place(), BadNumbers(skip_bad_steps)]
     if ema is not None: own.append(EMA(ema))
     if pictures: own.append(SamplePictures(pictures))
-    best = ModelCheckpoint(
-        monitor='val_loss', filename='best', enable_version_counter=False)
-    own += [LearningRateMonitor('step'), SaveWeights(), best]
+    own += [LearningRateMonitor('step'), SaveWeights(), BestCheckpoint()]
     return [*own, LastCheckpoint(checkpoint_steps)]
 
 # %% ../nbs/08_training.ipynb #fit-fit
@@ -323,9 +321,8 @@ def fit(
     """
     from lightning.pytorch.loggers import TensorBoardLogger
     check_fit(lit, data, trainer)
-    check_data(lit.model, data)
-    weights_for_checkpoint(resume)
-    check_card(lit.model)
+    check_start(lit.model, data, resume)
+    folder, callbacks = run_place(folder), given_callbacks(callbacks, ema)
     logger = TensorBoardLogger(str(folder), name=name, default_hp_metric=False)
     # our batches know about processes, and repeat no row
     usual = dict(logger=logger, log_every_n_steps=20, use_distributed_sampler=False,
@@ -338,9 +335,8 @@ def fit(
     barred = any(isinstance(c, ProgressBar) for c in callbacks)
     if given['enable_progress_bar'] and not barred:
         callbacks = [*callbacks, StepBar()]
-    with quiet():
-        made = L.Trainer(
-            callbacks=[*own, *callbacks], **given)
+    with quiet(), one_line():
+        made = trainer_of([*own, *callbacks], given)
         # the held-out data may be one batch, which has no half
         if getattr(made, 'overfit_batches', 0): made.limit_val_batches = 1.
         with interruptible(), average_after(made, lit):

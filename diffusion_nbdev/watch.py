@@ -53,7 +53,7 @@ def same_shape(y: Any, x: Tensor, who: str) -> Tensor:
     """
     if torch.is_tensor(y) and y.shape == x.shape:
         return y
-    got = tuple(getattr(y, 'shape', ())) or type(y).__name__
+    got = tuple(y.shape) if torch.is_tensor(y) else f'a {type(y).__name__}'
     raise ValueError(f'{who} returned {got} for states of shape {tuple(x.shape)}')
 
 def checked_hook(hook: Callable | None, states: Any) -> Callable:

@@ -6,8 +6,9 @@ import torch
 from torch.testing import assert_close
 
 import far
+from diffusion_nbdev.arrays import as_numbers
 from diffusion_nbdev.data import (
-    RowsData, TensorData, checked_rows, column_units, measured_units, plain, split_data)
+    RowsData, TensorData, checked_rows, column_units, measured_units, split_data)
 
 x = torch.arange(20.).reshape(10, 2)
 
@@ -43,7 +44,7 @@ def test_rows_that_are_all_alike():
 
 
 def test_data_carry_no_gradients():
-    assert not plain(torch.zeros(3, 1, requires_grad=True), 'data').requires_grad
+    assert not as_numbers(torch.zeros(3, 1, requires_grad=True), 'data').requires_grad
 
 
 def test_three_rows_are_enough():

@@ -8,6 +8,7 @@ from types import SimpleNamespace as NS
 import pytest
 
 import diffusion_nbdev.callbacks # noqa: F401, sets filters of warnings
+from diffusion_nbdev import starting
 from diffusion_nbdev.cli import fit as room
 from diffusion_nbdev.cli.fit import (
     begin, calm, checked_config, is_checkpoint, line_to_go_on, load_into,
@@ -121,13 +122,16 @@ def test_what_to_type_next(runs):
     assert next_lines(NS(fast_dev_run=True, loggers=[]), run, False) == []
 
 
-def test_a_training_starts_where_it_was_told(tmp_path):
-    seen = []
+def test_a_training_starts_where_it_was_told(tmp_path, monkeypatch):
+    seen, lit = [], NS(model='model')
+    monkeypatch.setattr(starting, 'check_start', lambda *a: seen.append(a))
     trainer = NS(callbacks=[], log_dir=str(tmp_path),
                  fit=lambda *a, **k: seen.append((a, k)))
-    cli = NS(trainer=trainer, model='model', datamodule='data')
+    cli = NS(trainer=trainer, model=lit, datamodule='data')
     assert train(cli, 'last.ckpt', False) == tmp_path
-    assert seen == [(('model', 'data'), dict(ckpt_path='last.ckpt', weights_only=True))]
+    # looked at first, as by `fit` in Python
+    assert seen == [('model', 'data'), (
+        (lit, 'data'), dict(ckpt_path='last.ckpt', weights_only=True))]
 
 
 def test_weights_that_are_measured(capsys):

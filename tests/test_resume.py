@@ -4,7 +4,7 @@ from types import SimpleNamespace as NS
 import pytest
 
 from diffusion_nbdev.resume import (
-    Place, begin_epoch, set_batches, set_epochs, skip_batches)
+    Place, begin_epoch, check_order, order_of, set_batches, set_epochs, skip_rows)
 
 
 def counts(): return NS(ready=9, started=9, processed=9, completed=9)
@@ -39,13 +39,27 @@ def test_an_epoch_begins_afresh():
         assert not one._restarting and one._restart_stage == 'none'
 
 
-def test_samplers_skip_batches_or_say_that_they_cannot():
+def test_samplers_skip_rows_or_say_that_they_cannot():
     able = NS(sampler=NS(start=0))
-    skip_batches([able], 1, 3)
-    assert able.sampler.start == 3
-    with pytest.warns(UserWarning) as told: skip_batches([NS(sampler=[]), able], 1, 2)
+    skip_rows([able], 1, 30, 3)
+    assert able.sampler.start == 30
+    with pytest.warns(UserWarning) as told: skip_rows([NS(sampler=[]), able], 1, 20, 2)
     assert len(told) == 1 and 'a list cannot start inside' in str(told[0].message)
-    assert able.sampler.start == 2
+    assert 'starts over at batch 2 of epoch 1' in str(told[0].message)
+    assert able.sampler.start == 20
+
+
+def test_the_order_of_rows_is_known_and_compared():
+    ours, foreign = NS(sampler=NS(n=48, seed=1, batch_size=16)), NS(sampler=[])
+    own = order_of([foreign, ours])
+    assert own == {'number of training rows': 48, 'seed of the data': 1,
+                   'rows of a batch': 16} and order_of([foreign]) == {}
+    check_order(own, own), check_order(own, {}), check_order({}, own)
+    # batches may be of another size: rows are counted
+    check_order(own, {**own, 'rows of a batch': 8})
+    for what, value in [('number of training rows', 24), ('seed of the data', 2)]:
+        with pytest.raises(ValueError, match=f'its {what} is {own[what]}, here it is'):
+            check_order(own, {**own, what: value})
 
 
 def test_what_is_validated():

@@ -7,13 +7,16 @@ import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import nn
 
+from diffusion_nbdev.agreeing import (
+    check_data, check_same, made_of, weights_for_checkpoint)
 from diffusion_nbdev.callbacks import RunningAverage, SaveWeights
+from diffusion_nbdev.inputs import checked_batch
 from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.schedules import cosine_schedule
 from diffusion_nbdev.trainer import (
-    GOLDEN, Computing, Evaluated, Trained, check_data, check_same, check_training,
-    checked_batch, clip_gradients, end_finished, fitting, held_out_times, made_of,
-    objective_recipe, share_done, weights_for_checkpoint)
+    GOLDEN, Computing, Evaluated, Trained, check_average, check_training,
+    checked_losses, clip_gradients, end_finished, fitting, held_out_times,
+    objective_recipe, share_done)
 from diffusion_nbdev.unet import PointMLP
 
 units = Units([2])
@@ -21,6 +24,9 @@ units = Units([2])
 
 def model(**more):
     return Model(PointMLP(width=4, **more), cosine_schedule(5), data=units)
+
+
+def objective(model, x0, c, t, eps): return eps
 
 
 def hyper(**more):
@@ -32,22 +38,49 @@ def hyper(**more):
     ('lr', 0.), ('warmup', 1.5), ('decay', 'none'), ('drop_class', 2.),
     ('weight_decay', -1.)])
 def test_hyperparameters(name, value):
-    check_training(model(), len, hyper())
+    check_training(model(), objective, hyper())
     with pytest.raises(ValueError, match=name):
-        check_training(model(), len, hyper(**{name: value}))
+        check_training(model(), objective, hyper(**{name: value}))
 
 
 def test_what_is_trained_and_what_for():
     with pytest.raises(ValueError, match='model is a Linear'):
-        check_training(nn.Linear(1, 1), len, hyper())
+        check_training(nn.Linear(1, 1), objective, hyper())
     with pytest.raises(ValueError, match='objective = 3'):
         check_training(model(), 3, hyper())
+    for wrong in nn.MSELoss(), len, lambda x0, eps: 0:
+        with pytest.raises(ValueError, match='must take model, x0, c, t, eps'):
+            check_training(model(), wrong, hyper())
+
+
+def test_an_objective_gives_losses():
+    for losses in torch.zeros(3), torch.tensor(0.):
+        assert checked_losses(losses, 3) is losses
+    for wrong in 0, torch.zeros(3, 2), torch.zeros(2):
+        said = r'objective gave .* must be losses \(3,\)'
+        with pytest.raises(ValueError, match=said): checked_losses(wrong, 3)
+
+
+def test_an_average_is_not_taken_for_the_weights():
+    averaged, trainer = dict(averaging_state={}), NS(callbacks=[])
+    check_average(trainer, {})
+    check_average(NS(callbacks=[RunningAverage()]), averaged)
+    with pytest.raises(ValueError, match='checkpoint: holds an average'):
+        check_average(trainer, averaged)
 
 
 def test_a_batch_holds_data():
     x0 = torch.zeros(2, 2)
     assert checked_batch(x0, None, 'rows', 'more') == (x0, None, 'rows')
     with pytest.raises(ValueError, match='a batch holds a str'): checked_batch('a')
+    # of whole numbers, which nobody has brought into the model's units
+    with pytest.raises(ValueError, match='a batch holds torch.uint8'):
+        checked_batch(x0.byte())
+    c = torch.zeros(2).long()
+    assert checked_batch(x0, c)[1] is c
+    for wrong in c[:, None], c[:1], ['a', 'b']:
+        with pytest.raises(ValueError, match='labels in a batch of 2 are'):
+            checked_batch(x0, wrong)
 
 
 def test_data_in_other_units():
@@ -81,14 +114,26 @@ def test_a_training_goes_on_with_the_same():
 
 
 def test_what_the_checkpoint_says_comes_first():
-    lit = NS(model=model())
+    lit = NS(model=model(), hparams=dict(lr=0.1),
+             _trainer=NS(callbacks=[], state=NS(fn='fit')))
     with pytest.raises(ValueError, match='its prediction is eps'):
         Trained.on_load_checkpoint(lit, dict(made_of=dict(prediction='eps')))
     Trained.on_load_checkpoint(lit, {})
+    # the optimiser's own state would win over another learning rate
+    with pytest.raises(ValueError, match='its lr is 0.2, that of the model is 0.1'):
+        Trained.on_load_checkpoint(lit, dict(made_of=dict(lr=0.2)))
+    # to be measured, it need not be trained alike
+    found = dict(made_of=dict(lr=0.2), averaging_state={})
+    lit._trainer.state.fn = 'validate'
+    Trained.on_load_checkpoint(lit, found)
+    lit._trainer = None
+    Trained.on_load_checkpoint(lit, found)
 
 
 def test_weights_are_no_checkpoint():
-    for path in None, 'last.ckpt': weights_for_checkpoint(path)
+    weights_for_checkpoint(None)
+    with pytest.raises(OSError, match='cannot read last.ckpt: no such file'):
+        weights_for_checkpoint('last.ckpt')
     with pytest.raises(ValueError, match='holds weights'):
         weights_for_checkpoint('model.safetensors')
 

@@ -146,9 +146,6 @@ def calm() -> Iterator[None]:
     fabric.setLevel(logging.ERROR)
     try:
         with quiet(), warnings.catch_warnings():
-            for text in ('.*callbacks used to create the checkpoint.*',
-                         '.*The dirpath has changed.*'):
-                warnings.filterwarnings('ignore', text)
             warnings.showwarning = lambda message, *_, **__: say(message)
             yield
     finally:
@@ -318,7 +315,9 @@ def train(cli, start: str | None, trust: bool) -> Path:
     Returns: the run's folder
     """
     from diffusion_nbdev.callbacks import run_folder
+    from diffusion_nbdev.starting import check_start
     from diffusion_nbdev.trainer import interruptible
+    check_start(cli.model.model, cli.datamodule)
     try:
         with interruptible():
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=start,

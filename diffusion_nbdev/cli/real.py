@@ -242,8 +242,11 @@ def file_rows(path: Path, labels: str | None, model, given: dict) -> tuple:
     from diffusion_nbdev.points import read_file
     units, options = model.data, {}
     if path.suffix.lower() in TABLES:
-        labels = labels or units.label or None
-        options = {k: given[k] for k in ('header', 'words', 'leave') if given.get(k)}
+        # without a header, columns have numbers, and the run says which
+        labels = labels or units.label or given.get('labels')
+        # header may be False
+        options = {k: given[k] for k in ('header', 'words', 'leave')
+                   if given.get(k) is not None}
     found = read_file(path, labels, units=units, **options)
     x = found.x / 255 if found.x.dtype == torch.uint8 else found.x
     return x, found.c, found.classes
