@@ -81,7 +81,7 @@ def units_card(units: Any) -> dict:
     """
     known = dataclasses.asdict(units)
     return {k: v for k, v in known.items()
-            if v or k not in ('classes', 'columns', 'label')}
+            if v or k not in ('classes', 'columns', 'label', 'odds')}
 
 def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
     """What a weights file holds, or a ValueError if it could not be read again

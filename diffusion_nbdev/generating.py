@@ -70,6 +70,7 @@ def check_units(units: Any):
         in_range('std', value, 0, math.inf, inside=True)
     if units.clip is not None:
         in_range('clip', units.clip, 0, math.inf, inside=True)
+    in_range('odds', units.odds, 0, 0.25)
     in_range('n_classes', units.n_classes, 0, whole=True)
     check_names(units.classes, units.n_classes)
     check_columns(units.columns, units.shape)

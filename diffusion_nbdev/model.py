@@ -29,6 +29,7 @@ from .generating import (
     plain_net, registered, resolved, sample_count, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
+from .quantised import from_log_odds, log_odds
 from .recipes import plain
 from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
@@ -48,6 +49,7 @@ class Units:
         classes: names of the labels
         columns: of a table
         label: name of its column of labels
+        odds: 0: data as they are; else see `log_odds`
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -59,6 +61,8 @@ class Units:
     # of a table: the name of a column -> 'real', 'whole', or its words
     columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table
     label: str = ''                # name of its column of labels
+    # of data in [0, 1]: the net sees logarithms of odds, x moved this far from 0 and 1
+    odds: float = 0.               # 0: data as they are; else see `log_odds`
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -68,6 +72,7 @@ class Units:
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
+        x = log_odds(x, self.odds) if self.odds else x
         return (x - along(self.mean, x)) / along(self.std, x)
 
     def to_data(self, x:Tensor) -> Tensor:
@@ -75,6 +80,7 @@ class Units:
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         x = x * along(self.std, x) + along(self.mean, x)
+        x = from_log_odds(x, self.odds) if self.odds else x
         return settled(x, self.columns)
 
     def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
