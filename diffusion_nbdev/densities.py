@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROBES', 'LEAST', 'Move', 'axes', 'directions', 'check_smooth', 'check_repeats', 'check_data', 'check_noise',
-           'Counted', 'finely', 'adaptively', 'halved', 'check_steps']
+           'check_rows', 'class_rows', 'Counted', 'finely', 'adaptively', 'halved', 'check_steps']
 
 # %% ../nbs/83e_densities.ipynb #densities-imports
 import math
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .checks import choose, in_range
+from .classes import class_numbers, labels
 from .devices import finest
 from .noise import SeededNoise
 
@@ -73,7 +74,7 @@ def check_repeats(f: Callable, x: Tensor, t: float):
         t: a time
     """
     with torch.no_grad():
-        one, other = f(x[:1], t), f(x[:1], t)
+        one, other = f(x, t), f(x, t)
     # sums of a GPU differ in their last digits
     if not torch.allclose(one, other, rtol=1e-3, atol=1e-3):
         off = (one - other).abs().max().item()
@@ -108,6 +109,36 @@ def check_noise(sched: Any):
         raise ValueError(f'the schedule ends at log-SNR {last:.3g}: must be at most '
                          f'{LEAST:.3g} for its end to be noise; or give the density '
                          'there, end')
+
+# %% ../nbs/83e_densities.ipynb #densities-rows
+def check_rows(model: Any, x: Tensor):
+    """ValueError for data that are none of the model's
+
+    Arguments:
+        model: a Model
+        x: data in their own units
+    """
+    if list(x.shape[1:]) != model.data.shape or not len(x):
+        rule = ', '.join(map(str, ['B', *model.data.shape]))
+        raise ValueError(f'x has shape {tuple(x.shape)}: must be ({rule})')
+    if not x.is_floating_point():
+        raise ValueError(f'x is {x.dtype}: whole numbers have no density; '
+                         '`dequantised` spreads them')
+
+def class_rows(
+    model: Any, c: int | str | Tensor | list | None, B: int,
+) -> Tensor | None:
+    """A label for each sample, or None; ValueError for labels that do not fit
+
+    Arguments:
+        model: a Model
+        c: a class or its name for all, or one a sample
+        B: number of samples
+    Returns: long (B,)
+    """
+    numbers = class_numbers(c, model.data.classes)
+    given = None if numbers is None else torch.as_tensor(numbers)
+    return labels(given, B, model.n_classes)
 
 # %% ../nbs/83e_densities.ipynb #densities-counted
 class Counted:

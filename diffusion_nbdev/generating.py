@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MEANT', 'of_kind', 'coordinates', 'check_units', 'plain_net', 'along', 'resolved', 'check_classes', 'seam',
-           'guide_net', 'registered', 'own_options', 'step_options', 'sample_count', 'drawing']
+           'guide_net', 'chapter', 'registered', 'own_options', 'step_options', 'sample_count', 'drawing']
 
 # %% ../nbs/83c_generating.ipynb #83b-generating-imports
+import importlib
 import inspect
 import math
 from collections.abc import Callable
@@ -155,6 +156,16 @@ def guide_net(model: Any, guide: Any) -> nn.Module | None:
             rule = f'must be that of the model, {own}'
             raise ValueError(f'guide: its {what} is {other[what]}, {rule}')
     return guide.net
+
+# %% ../nbs/83c_generating.ipynb #generating-chapter
+def chapter(name: str) -> Any:
+    """A module of a later chapter, imported when a method of a model first needs it
+
+    Arguments:
+        name: of a module
+    Returns: the module
+    """
+    return importlib.import_module(f'diffusion_nbdev.{name}')
 
 # %% ../nbs/83c_generating.ipynb #model-steps
 def registered(

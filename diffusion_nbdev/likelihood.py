@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BEND', 'FEW', 'SOME', 'angle_at', 'velocity', 'traced', 'angle_grid', 'fourth_order', 'gaussian_end', 'end_of',
-           'Likelihood', 'carried', 'likelihood_of', 'log_likelihood', 'LikelihoodLoss', 'OddsDigits']
+           'Likelihood', 'carried', 'likelihood_of', 'log_likelihood', 'log_volume', 'bits_per_dim', 'of_model']
 
 # %% ../nbs/14_likelihood.ipynb #likelihood-imports
 import math
@@ -18,14 +18,11 @@ from torch.distributions import Normal
 from .checks import in_range
 from .densities import (
     Counted, Move, adaptively, axes, check_data, check_noise, check_repeats,
-    check_smooth, check_steps, directions, finely, halved)
+    check_rows, check_smooth, check_steps, class_rows, directions, finely, halved)
 from .model import Model, Units
 from .ode import slope
-from .pictures import MNISTData
-from .quantised import dequantised, log_odds_slope
-from .recipes import recorded
+from .quantised import log_odds_slope
 from .schedules import Schedule
-from .training import Simple
 
 # %% ../nbs/14_likelihood.ipynb #likelihood-velocity
 def angle_at(sched: Schedule, t: float) -> float:
@@ -230,7 +227,9 @@ def likelihood_of(
     z, trace = carried(asked, sched, z, ends, rows, n, tol, exact)
     scale = math.hypot(*sched.coefficients(sched.T))
     nats = end(scale * z) + trace + D * math.log(scale * math.cos(ends[0]))
-    error = nats.std(0) / len(nats) ** 0.5 if not exact else torch.zeros_like(nats[0])
+    # of a single random probe nobody knows
+    error = torch.full_like(nats[0], 0. if exact else math.nan)
+    if len(nats) > 1: error = nats.std(0) / len(nats) ** 0.5
     said = nats.mean(0), error, scale * z
     return Likelihood(*(a.to(x0.dtype) for a in said), asked.calls)
 
@@ -246,46 +245,66 @@ def log_likelihood(f: Callable, sched: Schedule, x0: Tensor, **options) -> Tenso
     """
     return likelihood_of(f, sched, x0, **options).nats
 
-# %% ../nbs/14_likelihood.ipynb #likelihood-objective
-@recorded
-class LikelihoodLoss(Simple):
-    "The simple loss of dequantised data, at times even in their logarithm"
-    def __init__(self, levels: int = 256, loss: str = 'mse'):
-        """
-        Arguments:
-            levels: values that a number of the data may have
-            loss: as in `Simple`
-        """
-        super().__init__(loss)
-        self.levels = in_range('levels', levels, 2, whole=True)
+# %% ../nbs/14_likelihood.ipynb #likelihood-units
+def log_volume(units: Units, x: Tensor) -> Tensor:
+    """Logarithm of the factor by which volumes grow from the data's units to the model's
 
-    def __call__(self, model, x0, c, t, eps, **guidance) -> Tensor:
-        "The loss of each sample, shape (B,)"
-        x = model.data.to_data(x0)
-        x0 = model.data.to_model(dequantised(x, torch.rand_like(x), self.levels))
-        # even steps of t are even steps of its logarithm, from 1 to T
-        T = model.sched.T
-        t = T ** (t.double() / T)
-        return super().__call__(model, x0.to(eps), c, t, eps, **guidance)
+    Arguments:
+        units: of a model
+        x: data in their own units, shape (B, *)
+    Returns: (B,)
+    """
+    std = torch.as_tensor(units.std, dtype=x.dtype, device=x.device)
+    slope = torch.zeros_like(x) - std.log()
+    if units.odds: slope = slope + log_odds_slope(x, units.odds)
+    return slope.flatten(1).sum(1)
 
-# %% ../nbs/14_likelihood.ipynb #likelihood-digits
-class OddsDigits(MNISTData):
-    "MNIST or a set like it, which a net sees as logarithms of odds"
-    def __init__(
-        self, name: str = 'mnist', data_dir: str | None = None, batch_size: int = 64,
-        held_out: float = 0.05, seed: int = 0, odds: float = 1e-06, mean: float = -4.95,
-        std: float = 3.62,
-    ):
-        """
-        Arguments:
-            name: as in `MNISTData`
-            data_dir: where data sets are kept
-            batch_size: of training and validation
-            held_out: share kept for validation
-            seed: of the split and the order of batches
-            odds: how far from 0 and 1 data are kept
-            mean: of the logarithms
-            std: their standard deviation
-        """
-        super().__init__(name, data_dir, batch_size, held_out, 0., seed)
-        self.units = Units([1, 28, 28], mean, std, None, 10, name, odds=odds)
+def bits_per_dim(nats: Tensor, D: int, levels: int = 256) -> Tensor:
+    """Bits for each number, of the levels themselves
+
+    Arguments:
+        nats: log densities of data in [0, 1], (B,)
+        D: numbers of a sample
+        levels: of the data before they were dequantised
+    Returns: (B,)
+    """
+    return math.log2(levels) - nats / (D * math.log(2))
+
+# %% ../nbs/14_likelihood.ipynb #likelihood-model
+def of_model(
+    model: Model, x: Tensor, c: int | str | Tensor | list | None = None, w: float = 0.0,
+    clip: float | tuple | str | None = None, like: Tensor | None = None, seed: int = 0,
+    batch_size: int | None = None, guidance: dict | None = None, **options,
+) -> Likelihood:
+    """Log density of data under a model, or of those of a class, in the data's own units
+
+    Arguments:
+        model: whose likelihood
+        x: data in their own units, shape (B, *)
+        c: a class or its name for all, or one a sample
+        w: guidance weight, 0 = none
+        clip: no density is left where this clips
+        like: data whose moments the end has; None: 0 and 1
+        seed: of the probes; those of sample i depend on this and on i alone
+        batch_size: samples at a time; None chooses
+        guidance: interval, rescale, guide: see `Model.denoiser`
+        options: n, tol, probes, low, ...: see `likelihood_of`
+    Returns: in the data's units, on the CPU
+    """
+    check_rows(model, x)
+    z = model.data.to_model(finely(x.cpu()))
+    if like is not None:
+        rows = model.data.to_model(finely(like.cpu()))
+        options['end'] = gaussian_end(model.sched, rows.mean(0), rows.std(0))
+    classes, parts = class_rows(model, c, len(x)), []
+    size = batch_size or max(1, min(4096, 2 ** 16 // z[0].numel()))
+    for i in range(0, len(z), size):
+        own = None if classes is None else classes[i:i + size]
+        f = model.denoiser(own, w, clip, **guidance or {})
+        here = z[i:i + size].to(model.device)
+        parts.append(likelihood_of(f, model.sched, here, seed=seed, first=i,
+                                   clipped=clip is not None, **options))
+    nats, error, noise, calls = zip(*parts)
+    volume = log_volume(model.data, finely(x.cpu()))
+    nats = (torch.cat(nats).cpu() + volume).to(x.dtype)
+    return Likelihood(nats, torch.cat(error).cpu(), torch.cat(noise).cpu(), calls[-1])

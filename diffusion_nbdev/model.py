@@ -25,7 +25,7 @@ from .devices import chosen_precision, collected, computing
 from .export import export_model
 from .files import find_weights, read_weights
 from .generating import (
-    along, check_classes, own_options, check_units, drawing, guide_net, of_kind,
+    along, chapter, check_classes, own_options, check_units, drawing, guide_net, of_kind,
     plain_net, registered, resolved, sample_count, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
@@ -259,6 +259,20 @@ class Model(nn.Module):
         bar = tqdm(total=num, unit='sample', desc=make.__name__, disable=not progress)
         with bar, computing(self.device, precision):
             return collected(draw, bar, self.data.shape, self.device, batch_size)
+
+    def log_likelihood(
+        self, x: Tensor, c: int | str | Tensor | list | None = None, **options,
+    ) -> Tensor:
+        """Log densities of data under the model's probability flow, in the data's units
+
+        Arguments:
+            x: data in their own units, shape (B, *)
+            c: a class or its name for all, or one a sample
+            options: w, n, tol, probes, seed, low, ...: see `likelihood_of`
+        Returns: natural logarithms, (B,), on the CPU
+        """
+        # a later chapter, which builds on this one
+        return chapter('likelihood').of_model(self, x, c, **options).nats
 
     def save(self, path: str | Path, half: bool = False, **facts) -> Path:
         """Write net, schedule, parameterisation, units and card to one file
