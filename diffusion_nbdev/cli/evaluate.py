@@ -16,6 +16,7 @@ from collections.abc import Callable
 from .. import __version__
 from .catalogue import samplers
 from .judge import own_judge
+from .likelihood import likelihoods
 from .options import sampler_options, say
 from .real import (
     Real, config_beside, config_rows, labels_for, named_rows)
@@ -354,6 +355,9 @@ def evaluate(args):
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)
     knows_classes(args, model)
+    if args.likelihood:
+        fresh = maker(model.data.name) if args.data is None else None
+        return print(json.dumps(likelihoods(args, model, fresh, real_rows), indent=1))
     draw, said = drawing(args, model)
     judge, data = chosen_judge(args, model)
     results = []
