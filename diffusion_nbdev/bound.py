@@ -26,6 +26,10 @@ from .sampling import Times, checked_times
 from .schedules import Schedule, diffuse, like, target, x0_from
 from .training import Simple
 
+# %% ../nbs/14b_bound.ipynb #bound-grids
+# enters the grids by their names
+import diffusion_nbdev.grids
+
 # %% ../nbs/14b_bound.ipynb #bound-kl
 def gaussian_kl(apart2: Tensor, var_q: Tensor, var_p: Tensor) -> Tensor:
     """KL divergence of N(., var_p) from N(., var_q), summed over coordinates
