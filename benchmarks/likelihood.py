@@ -7,8 +7,8 @@
     python benchmarks/likelihood.py --data DIR --n 8
         a minute, to see that it runs; give it another --out
 
-bits    the first n test images, dequantised by uniform noise, along the probability flow;
-        mnist_cond is told the labels
+bits    the first n test images, dequantised by uniform noise, along the probability
+        flow; mnist_cond is told the labels
 steps   the first images again, with the same noise and twice the steps: what the number
         of steps leaves out
 low     the first images with the data taken for states at other times

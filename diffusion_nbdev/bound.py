@@ -182,8 +182,8 @@ def chain_bound(
             if s > 0: steps.append(step_nats(sched, xt, x0, x0_hat, t, s, var))
         if std is None: std = math.exp(-sched.log_snr(t).item() / 2)
         data = decoder_nats(x0, x0_hat, in_range('std', std, 0, math.inf), step)
-    empty = x0.new_zeros(0, len(x0))
-    return Bound(times, end_nats(sched, x0), torch.stack(steps) if steps else empty, data)
+    between = torch.stack(steps) if steps else x0.new_zeros(0, len(x0))
+    return Bound(times, end_nats(sched, x0), between, data)
 
 # %% ../nbs/14b_bound.ipynb #bound-hybrid
 def hybrid_loss(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROBES', 'LEAST', 'Move', 'axes', 'directions', 'check_smooth', 'check_repeats', 'check_data', 'check_noise',
-           'check_rows', 'class_rows', 'Counted', 'finely', 'adaptively', 'halved', 'check_steps']
+           'check_rows', 'class_rows', 'Counted', 'finely', 'packed', 'adaptively', 'halved', 'check_steps']
 
 # %% ../nbs/83e_densities.ipynb #densities-imports
 import math
@@ -65,6 +65,7 @@ def check_smooth(f: Callable, clipped: bool):
                          'not smooth and has no density: clip=None, or clipped=True '
                          'for a number all the same')
 
+# %% ../nbs/83e_densities.ipynb #densities-repeats
 def check_repeats(f: Callable, x: Tensor, t: float):
     """ValueError for a denoiser that answers differently when it is asked again
 
@@ -168,6 +169,25 @@ def finely(x: Tensor) -> Tensor:
 # %% ../nbs/83e_densities.ipynb #densities-solver
 Move = Callable[[Tensor, float], tuple[Tensor, Tensor]] # (z, angle) -> slopes
 
+def packed(move: Move, z: Tensor, P: int) -> tuple[Callable, Callable]:
+    """States and traces of a row of numbers; the slopes of a row, as a row
+
+    Arguments:
+        move: (z, angle) -> slope of z (B, *), slopes of P traces (P, B)
+        z: states, for shape, dtype and device
+        P: number of traces
+    Returns: parts(row), rows(angle, row)
+    """
+    size, kind = z.numel(), dict(dtype=z.dtype, device=z.device)
+    def parts(row:np.ndarray) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(row).to(**kind)
+        return y[:size].view(z.shape), y[size:].view(P, len(z))
+    def rows(angle:float, row:np.ndarray) -> np.ndarray:
+        slopes = move(parts(row)[0], angle)
+        return torch.cat([s.flatten() for s in slopes]).double().cpu().numpy()
+    return parts, rows
+
+# %% ../nbs/83e_densities.ipynb #densities-adaptively
 def adaptively(
     move: Move, z: Tensor, P: int, angles: tuple[float, float], tol: float,
     traces: bool = True,
@@ -185,18 +205,12 @@ def adaptively(
     """
     import scipy.integrate
     in_range('tol', tol, 1e-13, 0.1)
-    size, kind = z.numel(), dict(dtype=z.dtype, device=z.device)
-    def parts(row:np.ndarray) -> tuple[Tensor, Tensor]:
-        y = torch.from_numpy(row).to(**kind)
-        return y[:size].view(z.shape), y[size:].view(P, len(z))
-    def rows(angle:float, row:np.ndarray) -> np.ndarray:
-        slopes = move(parts(row)[0], angle)
-        return torch.cat([s.flatten() for s in slopes]).double().cpu().numpy()
+    parts, rows = packed(move, z, P)
     start = np.append(z.double().cpu().numpy().ravel(), np.zeros(P * len(z)))
     atol = np.full(len(start), tol)
     if not traces:
         # the solver takes the mean over all rows: traces shall be none of them
-        atol[size:], share = np.inf, (size / len(start)) ** 0.5
+        atol[z.numel():], share = np.inf, (z.numel() / len(start)) ** 0.5
         tol, atol = share * tol, share * atol
     out = scipy.integrate.solve_ivp(rows, angles, start, 'DOP853', [angles[1]],
                                     rtol=tol, atol=atol)

@@ -25,8 +25,8 @@ from .devices import chosen_precision, collected, computing
 from .export import export_model
 from .files import find_weights, read_weights
 from .generating import (
-    along, chapter, check_classes, own_options, check_units, drawing, guide_net, of_kind,
-    plain_net, registered, resolved, sample_count, step_options)
+    along, chapter, check_classes, check_units, drawing, guide_net, of_kind,
+    own_options, plain_net, registered, resolved, sample_count, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .quantised import from_log_odds, log_odds
@@ -166,9 +166,8 @@ class Model(nn.Module):
             data: units of the data
         """
         super().__init__()
-        self.data = checked_parts(net, sched, pred, data)
-        self.net, self.sched, self.pred = plain_net(net), sched, pred
-        self.card, self.calls = {}, 0
+        self.data, self.net = checked_parts(net, sched, pred, data), plain_net(net)
+        self.sched, self.pred, self.card, self.calls = sched, pred, {}, 0
 
     @property
     def device(self) -> torch.device:

@@ -6,8 +6,7 @@
 __all__ = ['MISTAKES', 'KINDS', 'ENDINGS', 'OWN', 'expected', 'say', 'Parser', 'refused', 'number_or_word', 'number', 'whole',
            'bound', 'pair', 'truth', 'importable', 'own_samplers', 'add_own_options', 'sampler_options',
            'common_options', 'add_guidance', 'add_bounds', 'add_machine', 'add_drawing', 'add_sample', 'add_compared',
-           'add_scoring', 'add_against', 'add_likelihood', 'add_evaluate', 'add_judge', 'add_judge_training',
-           'typed_configs']
+           'add_scoring', 'add_against', 'add_evaluate', 'add_judge', 'add_judge_training', 'typed_configs']
 
 # %% ../../nbs/91b_options.ipynb #91b-options-imports
 import argparse
@@ -354,27 +353,6 @@ def add_against(p: Parser):
                    help='for pictures: a classifier of their classes, as '
                         'diffusion judge trains it')
 
-# %% ../../nbs/91b_options.ipynb #options-likelihood
-def add_likelihood(p: Parser):
-    """How likely real rows are, in the place of how good samples are
-
-    Arguments:
-        p: changed
-    """
-    p.add_argument('--likelihood', action='store_true',
-                   help='how likely real rows are under the model, instead of how '
-                        'good its samples are: --n rows, --steps steps of the flow')
-    p.add_argument('--probes', metavar='K', type=whole,
-                   help='random directions for the divergence (default: exact up to '
-                        '8 dimensions, else 4)')
-    p.add_argument('--low', metavar='T', type=number,
-                   help='time at which data are taken for states (default 1)')
-    p.add_argument('--levels', metavar='K', type=whole,
-                   help='values that a number of the data may have, over which it is '
-                        'spread (default: 256 of pictures, else 0: not at all)')
-    p.add_argument('--chain', metavar='K', type=whole,
-                   help='also the variational bound of a chain of K steps')
-
 # %% ../../nbs/91b_options.ipynb #options-evaluate
 def add_evaluate(p: Parser, own: dict[str, Callable]):
     """The arguments of `evaluate`
@@ -386,7 +364,6 @@ def add_evaluate(p: Parser, own: dict[str, Callable]):
     add_compared(p)
     add_scoring(p)
     add_against(p)
-    add_likelihood(p)
     add_drawing(p, own)
 
 # %% ../../nbs/91b_options.ipynb #options-judge
