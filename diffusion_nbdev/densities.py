@@ -178,9 +178,9 @@ def packed(move: Move, z: Tensor, P: int) -> tuple[Callable, Callable]:
         P: number of traces
     Returns: parts(row), rows(angle, row)
     """
-    size, kind = z.numel(), dict(dtype=z.dtype, device=z.device)
+    size = z.numel()
     def parts(row:np.ndarray) -> tuple[Tensor, Tensor]:
-        y = torch.from_numpy(row).to(**kind)
+        y = torch.from_numpy(row).to(z)
         return y[:size].view(z.shape), y[size:].view(P, len(z))
     def rows(angle:float, row:np.ndarray) -> np.ndarray:
         slopes = move(parts(row)[0], angle)

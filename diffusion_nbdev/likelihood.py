@@ -9,7 +9,7 @@ __all__ = ['BEND', 'FEW', 'SOME', 'phi_at', 'velocity', 'traced', 'phi_grid', 'f
 # %% ../nbs/14_likelihood.ipynb #likelihood-imports
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,8 +88,8 @@ def phi_grid(low: float, high: float, n: int) -> list[float]:
         n: number of steps
     Returns: n + 1 rising angles
     """
-    ends = [math.asinh(low / BEND), math.asinh(high / BEND)]
-    inner = torch.linspace(*ends, n + 1, dtype=torch.float64)[1:-1]
+    first, last = math.asinh(low / BEND), math.asinh(high / BEND)
+    inner = torch.linspace(first, last, n + 1, dtype=torch.float64)[1:-1]
     return [low, *(BEND * inner.sinh()).tolist(), high]
 
 def fourth_order(
@@ -231,8 +231,8 @@ def likelihood_of(
     # of a single random probe nobody knows
     error = torch.full_like(nats[0], 0. if exact else math.nan)
     if len(nats) > 1: error = nats.std(0) / len(nats) ** 0.5
-    said = nats.mean(0), error, scale * z
-    return Likelihood(*(a.to(x0.dtype) for a in said), asked.calls)
+    mean, xT = nats.mean(0), scale * z
+    return Likelihood(mean.to(x0), error.to(x0), xT.to(x0), asked.calls)
 
 def log_likelihood(f: Callable, sched: Schedule, x0: Tensor, **options) -> Tensor:
     """Log density of data under the probability flow of a denoiser
@@ -274,8 +274,9 @@ def bits_per_dim(nats: Tensor, D: int, levels: int = 256) -> Tensor:
 # %% ../nbs/14_likelihood.ipynb #likelihood-model
 def of_model(
     model: Model, x: Tensor, c: int | str | Tensor | list | None = None, w: float = 0.0,
-    clip: float | tuple | str | None = None, like: Tensor | None = None, seed: int = 0,
-    batch_size: int | None = None, guidance: dict | None = None, **options,
+    clip: float | tuple | Literal['data'] | None = None, like: Tensor | None = None,
+    seed: int = 0, batch_size: int | None = None, guidance: dict | None = None,
+    **options,
 ) -> Likelihood:
     """Log density of data under a model, or of those of a class, in the data's own units
 

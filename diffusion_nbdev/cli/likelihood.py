@@ -170,7 +170,7 @@ def likelihoods(args, model, draw: Callable | None, real: Callable) -> dict:
     c = rows.c if args.c is None else labels_for(args.c, model, len(y))
     low = args.low if args.low is not None else 1
     signal, noise = model.sched.coefficients(low)
-    out = dict(
+    out:dict[str, Any] = dict(
         weights=str(args.weights), data=rows.said, n=len(y),
         **flow_scores(args, model, y, c, levels), low=low,
         sigma_low=round((noise / signal).item(), 6),
