@@ -7,6 +7,7 @@
 # make outputs run chapters and store what they show (NB='04_ddpm 05_ddim')
 # make export  write the package from the notebooks, clean them, write README.md and the reference
 # make site    build the site into _docs/ (needs Quarto)
+# make site-test  its moving figures in a headless Chromium; without a built site, on pages made for it
 # make pdf     typeset the chapters as one PDF in _book/ (needs Quarto; one older than 1.9 a TeX, too)
 # make clean   remove what building leaves (.venv and run/ stay)
 #
@@ -18,7 +19,7 @@ BIN    := $(VENV)/bin
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install -qq --prefer-binary
 SETUP  := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test slow soak mutate bench outputs export site docs pdf quarto clean
+.PHONY: help demo test site-test slow soak mutate bench outputs export site docs pdf quarto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py
+
+site-test: $(VENV)/.installed-dev
+	@$(BIN)/python tools/browser.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_live_pages.py
 
 slow: $(VENV)/.installed-slow
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/check.py --slow
@@ -52,6 +57,7 @@ export: $(VENV)/.installed-dev
 	@$(BIN)/python tools/catalogue.py
 	@$(BIN)/python tools/readme.py
 	@$(BIN)/python tools/pages.py
+	@$(BIN)/python tools/live.py
 
 # README.md comes from tools/readme.py; touched, so that nbdev_docs does not write its own.
 # _proc is a cache by modification time and goes stale: it is made anew.

@@ -78,6 +78,8 @@ def main():
                    help='where pictures, judge and run go')
     p.add_argument('--n', type=int, default=2000, help='pictures')
     p.add_argument('--side', type=int, default=SIDE)
+    p.add_argument('--seed', type=int, default=1,
+                   help='of the pictures; the settings were chosen on those of seed 0')
     p.add_argument('--threads', type=int, default=1)
     p.add_argument('--quick', action='store_true')
     args = p.parse_args()
@@ -85,7 +87,7 @@ def main():
                else (args.n, []))
     folder, seconds, start = args.folder.resolve(), {}, time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    draw_folder(folder/'shapes', n, args.side)
+    draw_folder(folder/'shapes', n, args.side, args.seed)
     def shell(*line): return diffusion(folder, seconds, args.threads, *line)
     shell('judge', '--data', 'shapes', '--side', str(args.side), '--quiet',
           *(['--steps', '20'] if args.quick else []))
@@ -95,9 +97,10 @@ def main():
               key=lambda path: path.stat().st_mtime)
     about = ['evaluate', str(run), '--judge', 'judge.safetensors', '--steps', '20',
              *(['--n', '20', '--seeds', '1'] if args.quick else ['--seeds', '5'])]
-    scores = {f'w = {w}': json.loads(
-        shell(*about, '--quiet', *(['--w', w, '--class', 'all'] if w != '0' else []))
-    ) for w in ('0', '1')}
+    scores = {f'{sampler}, w = {w}': json.loads(shell(
+        *about, '--sampler', sampler, '--quiet',
+        *(['--w', w, '--class', 'all'] if w != '0' else [])))
+        for sampler in ('ddim', 'dpmpp_2m_sde') for w in ('0', '1')}
     shell('sample', str(run), '--class', 'all', '--n', '40', '--steps', '20', '--out',
           'samples.png', '--quiet')
     for found in scores.values(): found['weights'] = run.name
@@ -112,7 +115,8 @@ def main():
                           f'{args.threads} thread{"s" * (args.threads > 1)}',
                           versions={k: importlib.metadata.version(k)
                                     for k in ('torch', 'lightning', 'pillow')}),
-               pictures=n, side=args.side, steps=steps_of(run), cpu_seconds=seconds,
+               pictures=n, side=args.side, seed=args.seed, steps=steps_of(run),
+               cpu_seconds=seconds,
                judge=card['metrics'], scores=scores)
     args.out.write_text(json.dumps(out, indent=1) + '\n')
     print(json.dumps({k: v['accuracy'] for k, v in scores.items()}), seconds)

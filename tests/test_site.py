@@ -210,6 +210,7 @@ def test_book(tmp_path):
         cells = json.loads((made/name).read_text())['cells']
         texts[name] = text = '\n'.join(''.join(c['source']) for c in cells)
         assert header.LINKS not in text and not book.LINK.search(text), name
+        assert 'data-live' not in text, name
         assert 'code-fold: true' not in text, name
     there = 'https://diffusion-nbdev.github.io/diffusion_nbdev/theory.html#eq-theory-'
     assert there in texts['00b_ways_back.ipynb']

@@ -53,7 +53,8 @@ def on_paper(nb, site):
     cells = []
     for cell in nb.cells:
         if cell.cell_type != 'code':
-            if LINKS in cell.source:
+            # nothing moves on paper
+            if LINKS in cell.source or 'data-live=' in cell.source:
                 continue
             def there(m):
                 return f']({site}/{page(m[1])}{m[2] or ""})'

@@ -55,6 +55,8 @@ def prose(md, bib):
         s = re.sub(r'\$\$[ \t]*\{#[^}]*\}', '$$', s)
         s = re.sub(r'(?m)^(#{1,6} .*?)[ \t]*\{[#.][^}]*\}[ \t]*$', r'\1', s)
         s = re.sub(r'(?m)^[ \t]*<!--[ \t]*step[ \t]*-->[ \t]*\n?', '', s)
+        # figures that only a page with scripts can move
+        s = re.sub(r'(?ms)^::: \{[^}\n]*data-live=.*?^:::\n*', '', s)
         s = re.sub(r'(?m)^:{3,}[ \t]*\{[^}\n]*title="([^"]+)"[^}\n]*\}[ \t]*$',
                    r'**\1**', s)
         return re.sub(r'(?m)^:{3,}.*\n?', '', s)
