@@ -33,7 +33,7 @@ from diffusion_nbdev.pictures import read_images
 from diffusion_nbdev.quantised import dequantised
 
 D = 784
-WEIGHTS = 'mnist_uncond', 'mnist_cond', 'mnist_likelihood'
+WEIGHTS = 'mnist_uncond', 'mnist_cond'
 
 def images(data, part='t10k'):
     "Images in [0, 1], and their labels"
