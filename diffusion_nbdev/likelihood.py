@@ -17,8 +17,8 @@ from torch.distributions import Normal
 
 from .checks import in_range
 from .densities import (
-    Counted, Move, adaptively, axes, check_data, check_noise, check_repeats,
-    check_rows, check_smooth, check_steps, class_rows, directions, finely, halved)
+    Counted, Move, adaptively, axes, check_noise, check_reals, check_repeats,
+    check_rows, check_smooth, check_steps, class_rows, finely, halved, probe_directions)
 from .model import Model, Units
 from .ode import slope
 from .quantised import log_odds_slope
@@ -214,14 +214,14 @@ def likelihood_of(
         end: log density of states at T; None: see `end_of`
         clipped: go on with a denoiser that clips its estimates?
     """
-    check_smooth(f, clipped), check_data(x0)
+    check_smooth(f, clipped), check_reals(x0)
     end = end_of(f, sched) if end is None else end
     if low is None: low = 0 if hasattr(f, 'log_density') else 1
     ends = phi_at(sched, in_range('low', low, 0, sched.T / 2)), phi_at(sched, sched.T)
     x, D = finely(x0), x0[0].numel()
     check_repeats(f, x, sched.T / 2)
     exact = probes is None and D <= FEW
-    rows = axes(x) if exact else directions(
+    rows = axes(x) if exact else probe_directions(
         x, SOME if probes is None else probes, kind, seed, first)
     asked = Counted(f)
     z = x * math.cos(ends[0])
