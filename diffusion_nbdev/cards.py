@@ -88,7 +88,8 @@ def units_card(units: Any) -> dict:
     """
     known = dataclasses.asdict(units)
     return {k: v for k, v in known.items()
-            if v or k not in ('classes', 'columns', 'label', 'decimals')}
+            if v or k not in ('classes', 'columns', 'label', 'decimals',
+                         'odds')}
 
 def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
     """What a weights file holds, or a ValueError if it could not be read again

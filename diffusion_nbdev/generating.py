@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEANT', 'FAR', 'of_kind', 'coordinates', 'check_units', 'plain_net', 'along', 'resolved', 'check_classes', 'seam',
            'guide_net', 'sampler_name', 'like_sampler', 'registered', 'own_options', 'step_options', 'own_states',
-           'sample_count', 'sample_bar', 'asked_states', 'drawing', 'in_precision', 'task']
+           'sample_count', 'sample_bar', 'asked_states', 'drawing', 'in_precision', 'chapter']
 
 # %% ../nbs/83c_generating.ipynb #83b-generating-imports
 import functools
@@ -78,6 +78,7 @@ def check_units(units: Any):
         in_range('std', value, 0, math.inf, inside=True)
     if units.clip is not None:
         in_range('clip', units.clip, 0, math.inf, inside=True)
+    in_range('odds', units.odds, 0, 0.25)
     in_range('n_classes', units.n_classes, 0, whole=True)
     check_names(units.classes, units.n_classes)
     check_columns(units.columns, units.shape)
@@ -385,12 +386,12 @@ def in_precision(model: Any, precision: str | None) -> AbstractContextManager:
     shape, device = model.data.shape, model.device
     return computing(device, chosen_precision(device, shape, precision))
 
-# %% ../nbs/83c_generating.ipynb #generating-task
-def task(name: str) -> Callable:
-    """What a model can be asked to do, imported when it is wanted
+# %% ../nbs/83c_generating.ipynb #generating-chapter
+def chapter(name: str) -> Any:
+    """A module of a later chapter, imported when a method of a model first needs it
 
     Arguments:
-        name: of a function of the chapter on editing
-    Returns: task(model, ...)
+        name: of a module
+    Returns: the module
     """
-    return getattr(importlib.import_module('diffusion_nbdev.editing'), name)
+    return importlib.import_module(f'diffusion_nbdev.{name}')

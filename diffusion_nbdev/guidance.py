@@ -78,7 +78,7 @@ def bounded(
         x0_hat = f(xt, t)
         inside.calls = calls_of(f)
         return threshold(x0_hat, clip, quantile)
-    inside.calls = calls_of(f)
+    inside.calls, inside.clip = calls_of(f), clip
     return inside
 
 # %% ../nbs/04b_guidance.ipynb #guided-cell

@@ -25,11 +25,12 @@ from .devices import collected
 from .export import export_model
 from .files import find_weights, read_weights
 from diffusion_nbdev.generating import (
-    along, asked_states, check_classes, check_units, drawing, guide_net,
+    along, asked_states, chapter, check_classes, check_units, drawing, guide_net,
     in_precision, of_kind, own_options, plain_net, registered, resolved, sample_bar,
-    step_options, task)
+    step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
+from .quantised import from_log_odds, log_odds
 from .recipes import plain
 from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
@@ -50,6 +51,7 @@ class Units:
         columns: of a table
         label: name of its column of labels
         decimals: name of a column -> digits
+        odds: 0: data as they are; else see `log_odds`
     """
     shape: list[int]               # of one sample, for instance [2] or [1, 28, 28]
     mean: float | list[float] = 0. # subtracted; a number, or one for each coordinate
@@ -62,6 +64,8 @@ class Units:
     columns: dict[str, str | list[str]] = field(default_factory=dict) # of a table
     label: str = ''                # name of its column of labels
     decimals: dict[str, int] = field(default_factory=dict) # name of a column -> digits
+    # of data in [0, 1]: the net sees logarithms of odds, x moved this far from 0 and 1
+    odds: float = 0.               # 0: data as they are; else see `log_odds`
 
     def __post_init__(self):
         "ValueError for what units cannot be"
@@ -71,6 +75,7 @@ class Units:
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
+        x = log_odds(x, self.odds) if self.odds else x
         return (x - along(self.mean, x)) / along(self.std, x)
 
     def to_data(self, x:Tensor) -> Tensor:
@@ -78,6 +83,7 @@ class Units:
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         x = x * along(self.std, x) + along(self.mean, x)
+        x = from_log_odds(x, self.odds) if self.odds else x
         return settled(x, self.columns, self.decimals)
 
     def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
@@ -163,9 +169,8 @@ class Model(nn.Module):
             data: units of the data
         """
         super().__init__()
-        self.data = checked_parts(net, sched, pred, data)
-        self.net, self.sched, self.pred = plain_net(net), sched, pred
-        self.card, self.calls = {}, 0
+        self.data, self.net = checked_parts(net, sched, pred, data), plain_net(net)
+        self.sched, self.pred, self.card, self.calls = sched, pred, {}, 0
 
     @property
     def device(self) -> torch.device:
@@ -272,7 +277,21 @@ class Model(nn.Module):
             options: w, n, sampler, ...: passed to `generate`
         Returns: (num, *), on the CPU; known numbers as they were
         """
-        return task('inpainted')(self, x, mask, c, seed, **options)
+        # a later chapter, which builds on this one
+        return chapter('editing').inpainted(self, x, mask, c, seed, **options)
+
+    def log_likelihood(
+        self, x: Tensor, c: int | str | Tensor | list | None = None, **options,
+    ) -> Tensor:
+        """Log densities of data under the model's probability flow, in the data's units
+
+        Arguments:
+            x: data in their own units, shape (B, *)
+            c: a class or its name for all, or one a sample
+            options: w, n, tol, probes, seed, low, ...: see `likelihood_of`
+        Returns: natural logarithms, (B,), on the CPU
+        """
+        return chapter('likelihood').of_model(self, x, c, **options).nats
 
     def save(self, path: str | Path, half: bool = False, **facts) -> Path:
         """Write net, schedule, parameterisation, units and card to one file

@@ -17,6 +17,7 @@ from typing import Any
 from .. import __version__
 from .catalogue import samplers
 from .judge import labels_of, own_judge
+from .likelihood import likelihoods
 from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
@@ -377,6 +378,9 @@ def evaluate(args):
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)
     knows_classes(args, model)
+    if args.likelihood:
+        fresh = maker(model.data.name) if args.data is None else None
+        return print(json.dumps(likelihoods(args, model, fresh, real_rows), indent=1))
     draw, said = drawing(args, model)
     judge, data = chosen_judge(args, model)
     results = []
