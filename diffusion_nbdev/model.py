@@ -26,12 +26,11 @@ from .export import export_model
 from .files import find_weights, read_weights
 from diffusion_nbdev.generating import (
     along, asked_states, chapter, check_classes, check_units, drawing, guide_net,
-    in_precision, of_kind, own_options, plain_net, registered, resolved, sample_bar,
-    step_options)
+    in_precision, of_kind, own_options, plain_fields, plain_net, registered, resolved,
+    sample_bar, step_options)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .quantised import from_log_odds, log_odds
-from .recipes import plain
 from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
 
@@ -69,13 +68,12 @@ class Units:
 
     def __post_init__(self):
         "ValueError for what units cannot be"
-        for own in dataclasses.fields(self):
-            object.__setattr__(self, own.name, plain(getattr(self, own.name)))
+        plain_fields(self)
         check_units(self)
 
     def to_model(self, x:Tensor) -> Tensor:
         "Data as the net sees them"
-        x = log_odds(x, self.odds) if self.odds else x
+        x = log_odds(x, self.odds)
         return (x - along(self.mean, x)) / along(self.std, x)
 
     def to_data(self, x:Tensor) -> Tensor:
@@ -83,8 +81,7 @@ class Units:
         # in float64 where the mean is very large and float32 would round
         x = resolved(x, self.mean, self.std)
         x = x * along(self.std, x) + along(self.mean, x)
-        x = from_log_odds(x, self.odds) if self.odds else x
-        return settled(x, self.columns, self.decimals)
+        return settled(from_log_odds(x, self.odds), self.columns, self.decimals)
 
     def table(self, x:Tensor, c:int|Tensor|None=None) -> dict[str, list]:
         "Samples, and their labels, as columns: name -> cells"

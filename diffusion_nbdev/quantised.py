@@ -32,8 +32,9 @@ def log_odds(x: Tensor, odds: float) -> Tensor:
 
     Arguments:
         x: data in [0, 1]
-        odds: how far from 0 and 1 they are kept, above 0 and below 0.5
+        odds: how far from 0 and 1 they are kept, below 0.5; 0: as they are
     """
+    if not odds: return x
     p = odds + (1 - 2 * odds) * x
     return p.log() - torch.log1p(-p)
 
@@ -45,6 +46,7 @@ def from_log_odds(y: Tensor, odds: float) -> Tensor:
         odds: as it was for them
     Returns: data; in [0, 1] where y came from there
     """
+    if not odds: return y
     return (y.sigmoid() - odds) / (1 - 2 * odds)
 
 def log_odds_slope(x: Tensor, odds: float) -> Tensor:
