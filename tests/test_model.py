@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion_nbdev import generating
 from diffusion_nbdev import model as room
 from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.schedules import cosine_schedule
@@ -60,8 +61,8 @@ def test_samples_are_computed_as_asked_under_the_name_of_the_sampler(monkeypatch
             assert not inside
         def update(self, n): assert inside
 
-    monkeypatch.setattr(room, 'computing', computing)
-    monkeypatch.setattr(room, 'tqdm', Bar)
+    monkeypatch.setattr(generating, 'computing', computing)
+    monkeypatch.setattr(generating, 'tqdm', Bar)
     monkeypatch.setattr(room, 'collected', lambda *what: len(inside))
     assert points().generate('ddim', n=2, num=3, precision='32', progress=True) == 1
     assert seen == [('ddim', 3, False), ('cpu', '32')]
