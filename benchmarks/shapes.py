@@ -96,7 +96,8 @@ def main():
     run = max((folder/'run'/'pictures').iterdir(),
               key=lambda path: path.stat().st_mtime)
     about = ['evaluate', str(run), '--judge', 'judge.safetensors', '--steps', '20',
-             *(['--n', '20', '--seeds', '1'] if args.quick else ['--seeds', '5'])]
+             *(['--n', '20', '--seeds', '1'] if args.quick
+               else ['--n', '200', '--seeds', '5']), '--seed', '200']
     scores = {f'{sampler}, w = {w}': json.loads(shell(
         *about, '--sampler', sampler, '--quiet',
         *(['--w', w, '--class', 'all'] if w != '0' else [])))
