@@ -101,6 +101,7 @@ def parts_of(model: Any) -> tuple[dict[str, Tensor], dict]:
     net, sched = recipe_of(model.net, 'net'), recipe_of(model.sched, 'sched')
     own = dict(net=net, sched=sched, pred=model.pred,
                data=units_card(model.data))
+    if model.few is not None: own['few'] = dataclasses.asdict(model.few)
     return own_tensors(model.net, net), own
 
 # %% ../nbs/82b_cards.ipynb #cards-written
@@ -134,11 +135,12 @@ def save_model(model: Any, path: str | Path, half: bool = False, **facts) -> Pat
         rule = 'the name of a weights file must end in .safetensors'
         raise ValueError(f'{path}: {rule}')
     tensors, own = parts_of(model)
-    if twice := sorted(own.keys() & facts.keys()):
+    if twice := sorted((own.keys() | {'few'}) & facts.keys()):
         why = 'is in the card already: give it another name'
         raise ValueError(f'{path}: {twice[0]} {why}')
     tensors = file_tensors(tensors, path, half)
-    card = written(plain({**model.card, **facts, 'half': half, **own}), path)
+    kept = {k: v for k, v in model.card.items() if k != 'few'}
+    card = written(plain({**kept, **facts, 'half': half, **own}), path)
     model.card = write_safetensors(path.expanduser(), tensors, card)
     return path
 

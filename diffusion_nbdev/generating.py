@@ -29,7 +29,7 @@ from .columns import check_columns, check_decimals, check_names
 from .devices import chosen_precision, computing, finest
 from .noise import SeededNoise
 from .recipes import plain
-from .sampling import GRIDS, enter_all
+from .sampling import GRIDS, Times, enter_all
 
 # %% ../nbs/83c_generating.ipynb #90737f41
 _Kind = TypeVar('_Kind')
@@ -249,8 +249,7 @@ def own_options(make: Callable, options: dict) -> dict:
 
 # %% ../nbs/83c_generating.ipynb #model-steps-3
 def step_options(
-    n: int | None = None, times: Callable | str | list | Tensor | None = None,
-    start: float | None = None,
+    n: int | None = None, times: Times = None, start: float | None = None,
 ) -> dict[str, Any]:
     """How many steps and at what times, as a sampler takes them
 

@@ -20,18 +20,17 @@ from .cards import built, filled, other_classes, save_model, units_of
 from .checks import choose
 from .classes import class_numbers
 from .columns import as_table, settled
-from .ddim import ddim
 from .devices import collected
 from .export import export_model
+from .few import (
+    Few, allowed_guide, asked_sampler, checked_few, few_of)
 from .files import find_weights, read_weights
-from diffusion_nbdev.generating import (
-    along, asked_states, chapter, check_classes, check_units, drawing, guide_net,
-    in_precision, of_kind, own_options, plain_fields, plain_net, registered, resolved,
-    sample_bar, step_options)
+from .generating import (
+    along, asked_states, chapter, check_classes, check_units, drawing, in_precision,
+    of_kind, plain_fields, plain_net, resolved, sample_bar)
 from .guidance import denoiser
 from .noise import SeededNoise
 from .quantised import from_log_odds, log_odds
-from .sampling import SAMPLERS
 from .schedules import PREDS, Schedule, diffuse, like
 
 # %% ../nbs/07_model.ipynb #2f5fad73
@@ -133,8 +132,8 @@ def first_states(
 #| code-fold: true
 #| code-summary: "What a model refuses"
 def checked_parts(
-    net: nn.Module, sched: Schedule, pred: str, data: Units | None,
-) -> Units:
+    net: nn.Module, sched: Schedule, pred: str, data: Units | None, few: Few | None,
+) -> tuple[Units, Few | None]:
     """ValueError for parts of which no model can be made
 
     Arguments:
@@ -142,21 +141,22 @@ def checked_parts(
         sched: the schedule it is trained with
         pred: what it predicts: a key of PREDS
         data: units of the data
-    Returns: of the data
+        few: of a net that draws in few calls
+    Returns: of the data; of few calls
     """
     choose(pred, PREDS, 'prediction')
     of_kind('net', net, nn.Module, 'a module net(xt, t, c)', but=Schedule)
     of_kind('sched', sched, Schedule, 'a Schedule')
     data = of_kind('data', data, Units, 'Units')
     check_classes(net, data.n_classes)
-    return data
+    return data, checked_few(few, sched)
 
 # %% ../nbs/07_model.ipynb #model-class
 class Model(nn.Module):
     "A net with all that is needed to sample from it: schedule, parameterisation, units"
     def __init__(
         self, net: nn.Module, sched: Schedule, pred: str = 'v',
-        data: Units | None = None,
+        data: Units | None = None, few: Few | None = None,
     ):
         """
         Arguments:
@@ -164,10 +164,12 @@ class Model(nn.Module):
             sched: the schedule it is trained with
             pred: what it predicts: a key of PREDS
             data: units of the data
+            few: of a net that draws in few calls
         """
         super().__init__()
-        self.data, self.net = checked_parts(net, sched, pred, data), plain_net(net)
-        self.sched, self.pred, self.card, self.calls = sched, pred, {}, 0
+        self.data, self.few = checked_parts(net, sched, pred, data, few)
+        self.net, self.sched, self.pred = plain_net(net), sched, pred
+        self.card, self.calls = {}, 0
 
     @property
     def device(self) -> torch.device:
@@ -206,10 +208,10 @@ class Model(nn.Module):
         clip = self.data.clip if clip == 'data' else clip
         return denoiser(self.net, self.sched, self.pred,
                         class_numbers(c, self.data.classes), w, clip, quantile,
-                        interval, rescale, guide_net(self, guide), wrap)
+                        interval, rescale, allowed_guide(self, guide, w), wrap)
 
     def generate(
-        self, sampler: Callable | str = ddim, n: int | None = None,
+        self, sampler: Callable | str | None = None, n: int | None = None,
         num: int | None = None, c: int | str | Tensor | list | None = None,
         w: float = 0.0, seed: int = 0, batch_size: int | None = None,
         clip: float | tuple | Literal['data'] | None = 'data',
@@ -230,7 +232,7 @@ class Model(nn.Module):
         line, for whatever does not fit.
 
         Arguments:
-            sampler: a sampler or its name
+            sampler: a sampler or its name; None for ddim
             n: steps; None for the sampler's own default
             num: how many samples; None for 1, or as many as x has
             c: a class or its name for all, or one a sample
@@ -251,9 +253,8 @@ class Model(nn.Module):
             options: eta, ...: passed to the sampler
         Returns: (num, *), on the CPU
         """
-        make = registered(sampler, SAMPLERS, 'sampler')
+        make, options = asked_sampler(self, sampler, options, n, times, start)
         x, num = asked_states(self, x, num, start)
-        options = own_options(make, options) | step_options(n, times, start)
         ask = functools.partial(self.denoiser, w=w, clip=clip, quantile=quantile,
                                 interval=interval, rescale=rescale, guide=guide)
         draw = drawing(self, make, ask, first_states, num, seed, c, x, wrap, **options)
@@ -327,7 +328,7 @@ def from_card(
     units = units_of(card, Units, path)
     net, sched = built(card, tensors, Schedule, path, trust, net)
     net = filled(net, tensors, card, path)
-    model = Model(net, sched, card['pred'], units).eval()
+    model = Model(net, sched, card['pred'], units, few_of(card, path)).eval()
     model.card = card
     return model
 

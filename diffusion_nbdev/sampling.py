@@ -215,7 +215,7 @@ class Sampler(Protocol):
     "A sampler as `sampler` makes it: called, it checks its arguments and starts a run"
     __name__:str
     __signature__:inspect.Signature
-    order:int           # order of accuracy of a step
+    order:int           # order of accuracy of a step; 0: it solves no equation
     calls:int           # calls of the denoiser per step
     stochastic:bool     # does it draw noise?
     adaptive:bool       # does it choose its own steps?
@@ -361,7 +361,7 @@ def sampler(
     are given to it in addition.
 
     Arguments:
-        order: order of accuracy of a step
+        order: order of accuracy of a step; 0: it solves no equation
         calls: calls of the denoiser per step
         stochastic: does it draw noise?
         least: fewest steps it can do; None for as many as its order
@@ -401,7 +401,8 @@ def sampler(
 # %% ../nbs/83_sampling.ipynb #enter-all
 # chapters of the package that enter samplers or grids
 CHAPTERS = (
-    'ddpm', 'ddim', 'grids', 'samplers', 'multistep', 'stochastic', 'ode', 'flow')
+    'ddpm', 'ddim', 'grids', 'samplers', 'multistep', 'stochastic', 'ode', 'flow',
+    'distill')
 
 def enter_all():
     "Import the chapters that fill SAMPLERS and GRIDS"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MIXED', 'GOLDEN', 'trainer_options', 'Computing', 'set_seed', 'move_towards', 'clip_gradients', 'share_done',
            'check_training', 'end_finished', 'average_after', 'own_folder', 'fitting', 'held_out_times', 'Evaluated',
-           'checked_losses', 'check_average', 'Trained', 'interruptible']
+           'checked_losses', 'check_average', 'begun', 'Trained', 'interruptible']
 
 # %% ../nbs/88_trainer.ipynb #88-trainer-imports
 import contextlib
@@ -317,6 +317,19 @@ def check_average(trainer: Any, checkpoint: dict) -> None:
         raise ValueError('checkpoint: holds an average of the weights: a training '
                          'without one (ema=None) cannot go on from it')
 
+# %% ../nbs/88_trainer.ipynb #88-few
+def begun(objective: Any, model: Model, average: Model):
+    """A training begins: the net trains, and says what it will be made for
+
+    Arguments:
+        objective: what a training is for
+        model: what is trained
+        average: of its weights
+    """
+    # what was loaded, or trained before, is in evaluation mode
+    model.train()
+    for one in (model, average): one.few = getattr(objective, 'few', None)
+
 # %% ../nbs/88_trainer.ipynb #88-trained
 class Trained(Evaluated):
     "What a training step needs beside the mathematics: its seed, its log, its clipping"
@@ -328,9 +341,8 @@ class Trained(Evaluated):
         if hasattr(self.objective, 'prepare'):
             self.objective.prepare(self.model, self.hparams['drop_class'])
 
-    # what was loaded, or trained before, is in evaluation mode
     def on_fit_start(self):
-        self.model.train()
+        begun(self.objective, self.model, averaged_model(self.trainer, self))
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)

@@ -205,8 +205,10 @@ def about_weights(name: str, card: dict) -> str:
     """
     net = card['net']['class_path'].rpartition('.')[2]
     if 'sched' in card:
-        return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}; "
-                f'diffusion card {name} says more')
+        few = card.get('few')
+        calls = f", draws in at most {few['calls']} calls" if few else ''
+        return (f"{net} with {card['weights']:,} weights, predicts {card['pred']}"
+                f'{calls}; diffusion card {name} says more')
     data = card['data']['name']
     what = f'a judge of {data}, as in diffusion evaluate --judge {name}'
     if card['pred'] == 'the digit under noise':
@@ -226,7 +228,8 @@ def about_sampler(s: dict) -> list[str]:
     if s['adaptive']:
         cost = 'as many network calls as the tolerances ask for'
     options = [f"--{o} {f['default']}  {f['help']}" for o, f in s['options'].items()]
-    return [f"order {s['order']}, {noise}, {cost}", *options]
+    order = f"order {s['order']}" if s['order'] else 'solves no equation'
+    return [f'{order}, {noise}, {cost}', *options]
 
 # %% ../../nbs/91a_catalogue.ipynb #a2d11a95
 def wrapped(text: str, before: str) -> str:

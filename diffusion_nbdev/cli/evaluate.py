@@ -22,7 +22,8 @@ from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
     Real, config_beside, config_rows, labels_for, named_rows)
-from .sample import drawing, knows_classes, open_model
+from .sample import (
+    drawing, knows_classes, open_model, stored_few, usual_sampler)
 
 # %% ../../nbs/91d_evaluate.ipynb #0b99c6c5
 REAL = dict(swissroll='swissroll:swissroll') # name of the units -> module:function
@@ -304,19 +305,22 @@ def chosen_judge(args, model) -> tuple[Callable, str]:
     return rows_judge(args, model, real_rows(args, model))
 
 # %% ../../nbs/91d_evaluate.ipynb #08d06942
-def asked_runs(args) -> list[tuple[str, int | None]]:
+def asked_runs(args, few: dict | None = None) -> list[tuple[str, int | None]]:
     """What is to be judged
 
     Arguments:
         args: parsed arguments: sampler, steps, sweep
+        few: what the weights say of few calls
     Returns: (sampler, steps); None for the sampler's own
     """
-    names = several(args.sampler or 'ddim')
+    names = several(args.sampler or usual_sampler(few))
     steps = several(args.steps, int)
-    if args.sweep and args.sampler is None:
-        names = list(samplers())
-    if args.sweep and args.steps is None:
+    if few and args.steps is None:
+        steps = range(1, few['calls'] + 1) if args.sweep else [few['calls']]
+    elif args.sweep and args.steps is None:
         steps = [5, 10, 20, 50]
+    if args.sweep and args.sampler is None and not few:
+        names = list(samplers())
     return [(name, k) for name in names for k in steps]
 
 def judged(
@@ -374,7 +378,8 @@ def evaluate(args):
     Arguments:
         args: parsed arguments
     """
-    runs, picture = asked_runs(args), plot_path(args.plot)
+    runs = asked_runs(args, stored_few(args.weights))
+    picture = plot_path(args.plot)
     options = {name: sampler_options(args, name) for name, _ in runs}
     model = open_model(args)
     knows_classes(args, model)

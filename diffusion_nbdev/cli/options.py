@@ -289,10 +289,12 @@ def add_sample(p: Parser, own: dict[str, Callable]):
         p: changed
         own: samplers of your own
     """
-    p.add_argument('--sampler', metavar='NAME', default='ddim',
-                   help=f"{', '.join(samplers())}, {OWN} (default ddim)")
+    p.add_argument('--sampler', metavar='NAME',
+                   help=f"{', '.join(samplers())}, {OWN} (default ddim; consistency "
+                        'of a net for few calls)')
     p.add_argument('--steps', metavar='K', type=whole,
-                   help="steps (default: the sampler's own)")
+                   help="steps (default: the sampler's own; of a net for few calls as "
+                        'many as it was trained for)')
     p.add_argument('--n', metavar='N', type=whole,
                    help='how many samples (default: 1000 points, 64 images)')
     p.add_argument('--out', metavar='FILE',
@@ -310,7 +312,8 @@ def add_compared(p: Parser):
     """
     p.add_argument('--sampler', metavar='NAMES',
                    help=f"{', '.join(samplers())}, {OWN}, "
-                        'or several with commas between (default ddim)')
+                        'or several with commas between (default ddim; consistency '
+                        'of a net for few calls)')
     p.add_argument('--steps', metavar='K',
                    help='steps, or several numbers with commas between '
                         "(default: the sampler's own)")
