@@ -330,6 +330,16 @@ def begun(objective: Any, model: Model, average: Model):
     model.train()
     for one in (model, average): one.few = getattr(objective, 'few', None)
 
+# %% ../nbs/88_trainer.ipynb #88-keeps-state
+def keeps_state(objective: Any) -> bool:
+    """Does it train something that a checkpoint must hold?
+
+    Arguments:
+        objective: of a training
+    Returns: a module's weights are in the checkpoint anyway
+    """
+    return hasattr(objective, 'state_dict') and not isinstance(objective, nn.Module)
+
 # %% ../nbs/88_trainer.ipynb #88-trained
 class Trained(Evaluated):
     "What a training step needs beside the mathematics: its seed, its log, its clipping"
@@ -346,6 +356,9 @@ class Trained(Evaluated):
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)
+        # an objective may train something, too
+        if keeps_state(self.objective):
+            checkpoint['objective'] = self.objective.state_dict()
 
     def on_load_checkpoint(self, checkpoint):
         own, trainer = made_of(self.model), self._trainer
@@ -354,6 +367,8 @@ class Trained(Evaluated):
         if training: own |= settings_of(self.hparams)
         check_same(checkpoint.get('made_of', {}), own)
         if training: check_average(trainer, checkpoint)
+        if training and 'objective' in checkpoint:
+            self.objective.load_state_dict(checkpoint['objective'])
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx
