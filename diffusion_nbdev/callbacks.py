@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from .checks import in_range
 from .model import Model
 from .ending import LastCheckpoint
+from .few import at_most
 
 # %% ../nbs/87_callbacks.ipynb #cb-average
 class RunningAverage(WeightAveraging):
@@ -160,6 +161,7 @@ def sample_picture(model: Model, num: int, n: int) -> Tensor:
     from diffusion_nbdev.style import as_images
     n, points = min(n, model.sched.T), len(model.data.shape) == 1
     state = torch.get_rng_state()
+    n = at_most(model, n)
     if points: x = model.generate(n=n, num=30 * num)
     else:
         c = torch.arange(num) % model.n_classes if model.n_classes else None

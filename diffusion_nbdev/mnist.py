@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .callbacks import averaged_model
 from .checks import in_range
+from .few import at_most
 from .judge import JUDGES, digit_features, frechet, load_extractor
 
 # %% ../nbs/10_mnist.ipynb #78007284
@@ -54,7 +55,8 @@ class SampleScores(L.Callback):
     # Fréchet distance, and accuracy if the net knows classes
     def scores(self, model) -> dict[str, float]:
         c = torch.arange(self.num) % model.n_classes if model.n_classes else None
-        x = model.generate(n=min(self.n, model.sched.T), num=self.num, c=c)
+        n = at_most(model, min(self.n, model.sched.T))
+        x = model.generate(n=n, num=self.num, c=c)
         # by training images: the test images, and their judge, are kept for the end
         judge = load_extractor(JUDGES['tuning'])
         features = digit_features(judge.net, x.clamp(0, 1))

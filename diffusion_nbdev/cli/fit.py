@@ -298,8 +298,9 @@ def next_lines(trainer, run: Path, trust: bool) -> list[str]:
     """
     if trainer.fast_dev_run or not (run/'model.safetensors').is_file(): return []
     trusted = ' --trust' * trust
-    lines = [f'sample {run} --sampler ddim --steps 20',
-             f'evaluate {run} --sampler ddim --steps 20',
+    few = getattr(trainer.lightning_module.model, 'few', None)
+    how = '--sampler ddim --steps 20' if few is None else f'--steps {few.calls}'
+    lines = [f'sample {run} {how}', f'evaluate {run} {how}',
              f'validate --config {run}/config.yaml --ckpt_path {run}']
     viewers = [viewer(logger, run) for logger in trainer.loggers]
     return [*(f'diffusion {line}{trusted}' for line in lines), *filter(None, viewers)]
