@@ -331,14 +331,28 @@ def begun(objective: Any, model: Model, average: Model):
     for one in (model, average): one.few = getattr(objective, 'few', None)
 
 # %% ../nbs/88_trainer.ipynb #88-keeps-state
-def keeps_state(objective: Any) -> bool:
-    """Does it train something that a checkpoint must hold?
+def stored_of(lit: Any) -> dict[str, Any]:
+    """Beside what Lightning keeps: how it was made, what an objective learnt
 
     Arguments:
-        objective: of a training
-    Returns: a module's weights are in the checkpoint anyway
+        lit: a LitDiffusion
     """
-    return hasattr(objective, 'state_dict') and not isinstance(objective, nn.Module)
+    kept:dict[str, Any] = dict(made_of=made_of(lit.model) | settings_of(lit.hparams))
+    own = lit.objective
+    # the weights of a module are in the checkpoint anyway
+    if hasattr(own, 'state_dict') and not isinstance(own, nn.Module):
+        kept['objective'] = own.state_dict()
+    return kept
+
+def goes_on(lit: Any, checkpoint: dict) -> None:
+    """The objective goes on, too; ValueError where averages would be taken for weights
+
+    Arguments:
+        lit: a LitDiffusion in a training
+        checkpoint: that it goes on from
+    """
+    check_average(lit.trainer, checkpoint)
+    if 'objective' in checkpoint: lit.objective.load_state_dict(checkpoint['objective'])
 
 # %% ../nbs/88_trainer.ipynb #88-trained
 class Trained(Evaluated):
@@ -355,10 +369,7 @@ class Trained(Evaluated):
         begun(self.objective, self.model, averaged_model(self.trainer, self))
 
     def on_save_checkpoint(self, checkpoint):
-        checkpoint['made_of'] = made_of(self.model) | settings_of(self.hparams)
-        # an objective may train something, too
-        if keeps_state(self.objective):
-            checkpoint['objective'] = self.objective.state_dict()
+        checkpoint.update(stored_of(self))
 
     def on_load_checkpoint(self, checkpoint):
         own, trainer = made_of(self.model), self._trainer
@@ -366,9 +377,7 @@ class Trained(Evaluated):
         training = trainer is not None and trainer.state.fn == 'fit'
         if training: own |= settings_of(self.hparams)
         check_same(checkpoint.get('made_of', {}), own)
-        if training: check_average(trainer, checkpoint)
-        if training and 'objective' in checkpoint:
-            self.objective.load_state_dict(checkpoint['objective'])
+        if training: goes_on(self, checkpoint)
 
     def _set_seed(self, batch_idx):
         where = self.hparams['seed'], 'train', self.current_epoch, batch_idx

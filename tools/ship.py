@@ -44,6 +44,7 @@ STAGES = dict(
     mnist_cond=[['--model.times', 'uniform', '--trainer.max_epochs', '24', *PLAIN],
                 [*AGAIN, *PLAIN], [*AWAY, '0.07', '--model.objective.w_from', '0']],
     mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']],
+    mnist_few=[['--ckpt_path', 'mnist_cond']],
 )
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
@@ -64,10 +65,11 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
 def stored_scores(name, card):
     """What benchmarks/mnist.py has found of these weights: samplers that the tuning
     judge has chosen, before the reporting one"""
-    stored = json.loads((ROOT/'benchmarks'/'mnist.json').read_text())['report']
+    file = 'few_digits' if name == 'mnist_few' else 'mnist'
+    stored = json.loads((ROOT/'benchmarks'/f'{file}.json').read_text())['report']
     if stored['weights'].get(name) != card['sha256'][:12]:
-        raise SystemExit(f'benchmarks/mnist.json: is of other weights than {name}: '
-                         'python benchmarks/mnist.py --parts choice report')
+        raise SystemExit(f'benchmarks/{file}.json: is of other weights than {name}: '
+                         f'python benchmarks/{file}.py')
     return [{k: v for k, v in row.items() if k != 'weights'}
             for row in stored['summary'] if row['weights'] == name]
 
