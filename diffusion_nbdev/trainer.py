@@ -348,10 +348,10 @@ def goes_on(lit: Any, checkpoint: dict) -> None:
     """The objective goes on, too; ValueError where averages would be taken for weights
 
     Arguments:
-        lit: a LitDiffusion in a training
-        checkpoint: that it goes on from
+        lit: a LitDiffusion
+        checkpoint: that its training goes on from
     """
-    check_average(lit.trainer, checkpoint)
+    check_average(lit._trainer, checkpoint)
     if 'objective' in checkpoint: lit.objective.load_state_dict(checkpoint['objective'])
 
 # %% ../nbs/88_trainer.ipynb #88-trained
