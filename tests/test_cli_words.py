@@ -128,7 +128,7 @@ def test_help(capsys):
 
 def test_defaults():
     args = make_parser('sample').parse_args(['sample', 'swissroll', '--w', '2'])
-    assert (args.sampler, args.seed, args.w, args.trust) == ('ddim', 0, 2., False)
+    assert (args.sampler, args.seed, args.w, args.trust) == (None, 0, 2., False)
     args = make_parser('demo').parse_args(['demo'])
     assert (args.folder, args.n, args.quiet) == ('run/demo', 10_000, False)
 

@@ -323,6 +323,7 @@ def asked_runs(args, few: dict | None = None) -> list[tuple[str, int | None]]:
         names = list(samplers())
     return [(name, k) for name in names for k in steps]
 
+# %% ../../nbs/91d_evaluate.ipynb #evaluate-judged
 def judged(
     args, model, judge: Callable, draw: Callable, sampler: str, steps: int | None,
     options: dict,

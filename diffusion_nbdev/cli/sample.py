@@ -96,7 +96,7 @@ def usual_sampler(few: dict | None) -> str:
         few: of `stored_few`
     Returns: its name
     """
-    return 'ddim' if few is None else 'consistency'
+    return 'ddim' if few is None else few.get('sampler', 'consistency')
 
 # %% ../../nbs/91c_sample.ipynb #c-model
 def opened(path: str, trust: bool):
