@@ -31,10 +31,14 @@ from mutants import functions, modules, planted, segments, shares, shown
 ROOT = check.ROOT
 STORE = Path(__file__).with_suffix('.json')
 MUTANTS = 40           # about so many a module
+EACH = 2               # and at least so many a function, where there are as many
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
 TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
 TESTS.update(dict.fromkeys('encoding cells columns tables'.split(), ['own_tables']))
+TESTS.update(dict.fromkeys('labelling arrays starting'.split(), ['own_kinds']))
+TESTS.update(dict.fromkeys(['multistep', 'stochastic'], ['samplers']))
+TESTS.update(doubts=['points'], agreeing=['trainer'], straight=['flow'])
 TESTS.update(dict.fromkeys(['compared', 'cli.real', 'cli.evaluate'], ['judge']))
 # Notebooks beside a module's own: module, or the package that it is in -> their names.
 BOOKS = dict(cli=['91_cli'])
@@ -240,8 +244,8 @@ def plan(entries, found, n=None, seed=0, survivors=False):
         e = entries.get(f.name)
         if not e or e['fingerprint'] != f.fingerprint:
             before = reasons(e) if e else {}
-            e = dict(fingerprint=f.fingerprint, planned=share[f.name], before=before)
-            e.update(caught={}, survivors={})
+            e = dict(fingerprint=f.fingerprint, before=before, caught={}, survivors={})
+            e['planned'] = max(EACH, share[f.name])
         elif n: e['planned'] = max(e['planned'], share[f.name])
         again = {i for i, s in e['survivors'].items() if survivors and is_open(s)}
         if is_fresh(e, f) and not again: continue
