@@ -82,7 +82,7 @@ def test_sampling_imports_no_lightning(tmp_path):
 
 
 def work(*args):
-    "Seconds of processor time that Python takes for this: whoever else works counts not"
+    "Seconds of processor time that Python takes for this, whoever else works"
     p = subprocess.Popen([sys.executable, *args], stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, env=environment())
     _, status, usage = os.wait4(p.pid, 0)

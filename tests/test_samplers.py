@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from diffusion_nbdev.samplers import between, dpmpp_2s, levels
+from diffusion_nbdev.multistep import dpmpp_3m, first_mean, moments
+from diffusion_nbdev.samplers import between, dpmpp_2s, legs, levels
 from diffusion_nbdev.sampling import SAMPLERS, enter_all
 from diffusion_nbdev.schedules import linear_schedule
 from diffusion_nbdev.stochastic import dpmpp_2m_sde
@@ -41,6 +42,38 @@ def test_no_noise_is_drawn_into_the_last_state():
         return torch.zeros_like(x)
     asked(dpmpp_2m_sde, [9, 1, .5, 0], noise=noise)
     assert steps == [1, 2]
+
+def test_the_last_state_is_the_last_answer():
+    answers = []
+    def f(x, t):
+        answers.append(x * t)
+        return answers[-1]
+    *_, last = dpmpp_3m(f, SCHED, torch.ones(1, 2), times=[9, 7, 4, 2, 1, 0])
+    assert torch.equal(last, answers[-1]) and len(answers) > 4
+
+def test_a_first_step_looks_where_the_path_goes():
+    "From a line of x0_hat in lambda, whatever x is, the third look is on its exact path."
+    x, asked, (t, s) = torch.ones(1, 1, dtype=torch.float64), [], (600., 300.)
+    def clean(t): return SCHED.log_snr(torch.tensor([[t]], dtype=torch.float64)) / 2
+    def f(x, t):
+        asked.append((x, t))
+        return clean(t)
+    mean = first_mean(f, SCHED, x, clean(t), t, s, 3)
+    (_, m), (there, m2) = asked
+    path, fine = x, torch.linspace(t, m2, 401, dtype=torch.float64)
+    line = SCHED.log_snr(fine) / 2
+    for step, start, end in zip(legs(SCHED, fine.tolist()), line, line[1:]):
+        path = step.a * path + step.b * (start + end) / 2
+    torch.testing.assert_close(there, path, rtol=1e-5, atol=0)
+    assert t > m > m2 > s and clean(t) < mean < clean(s)
+
+def test_means_over_a_very_long_step():
+    whole, first = moments(2, 500.)
+    assert whole == pytest.approx(1) and 0.99 < first < 1
+
+def test_too_few_steps_are_refused():
+    with pytest.raises(ValueError, match='n = 2: unipc3 is of order 4 and needs at le'):
+        SAMPLERS['unipc3'](lambda x, t: x, SCHED, torch.ones(1, 2), 2)
 
 def test_which_draw_noise():
     enter_all()

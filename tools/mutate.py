@@ -161,7 +161,8 @@ def judged(todo, path, base, module, late, lived=(), quick=False):
     """(function, mutant, who notices it) for all of them, while there is time.
 
     The notebook comes first, and then the files of tests; but these come first for
-    mutants that have `lived` so far, as they are what changes most then."""
+    mutants of a chapter that have `lived` so far, as they are what changes most then."""
+    lived = {m.id for f, m in todo if m.id in lived and f.segment.book.name < '80'}
     limits, tests = {}, tests_of(module, base)
     others = books_of(module, base)
     if quick: tests, others = [t for t in tests if Path(t).stem not in LONG], []
