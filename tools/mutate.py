@@ -42,9 +42,8 @@ TESTS.update(doubts=['points'], agreeing=['trainer'], straight=['flow'])
 TESTS.update(dict.fromkeys(['compared', 'cli.real', 'cli.evaluate'], ['judge']))
 # Notebooks beside a module's own: module, or the package that it is in -> their names.
 BOOKS = dict(cli=['91_cli'])
-# Those that start so many processes that they take a minute: `--quick` leaves them out,
-# and notebooks beside a module's own.
-LONG = {'test_cli', 'test_faults', 'test_devices'}
+# Those that take long: `--quick` leaves them out, and notebooks beside a module's own.
+LONG = {'test_cli', 'test_faults', 'test_devices', 'test_own_kinds', 'test_own_tables'}
 
 # -- one mutant ------------------------------------------------------------------------
 
