@@ -15,8 +15,8 @@ from diffusion_nbdev.model import Units
 # what is meant here -> what other libraries call it
 ELSEWHERE = dict(
     n='steps num_steps num_inference_steps', num='num_samples n_samples size',
-    batch_size='batch', c='label labels class_labels y', w='guidance guidance_scale cfg',
-    times='grid', seed='generator')
+    batch_size='batch', c='label labels class_labels y', times='grid', seed='generator',
+    w='guidance guidance_scale cfg')
 
 
 def test_a_number_for_each_coordinate():
@@ -67,7 +67,8 @@ def test_options_of_other_libraries_are_understood():
 
 def test_units_hold_plain_numbers():
     units = Units([np.int64(2)], mean=torch.tensor([1., 2.]), std=np.float32(0.5))
-    assert [type(v) for v in (units.shape[0], units.mean, units.std)] == [int, list, float]
+    kinds = [type(v) for v in (units.shape[0], units.mean, units.std)]
+    assert kinds == [int, list, float]
     with pytest.raises(ValueError, match='odds = 0.3'): Units([2], odds=0.3)
 
 

@@ -52,7 +52,7 @@ def test_the_last_state_is_the_last_answer():
     assert torch.equal(last, answers[-1]) and len(answers) > 4
 
 def test_a_first_step_looks_where_the_path_goes():
-    "From a line of x0_hat in lambda, whatever x is, the third look is on its exact path."
+    "With x0_hat a line in lambda, whatever x is, the third look is on the exact path."
     x, asked, (t, s) = torch.ones(1, 1, dtype=torch.float64), [], (600., 300.)
     def clean(t): return SCHED.log_snr(torch.tensor([[t]], dtype=torch.float64)) / 2
     def f(x, t):
