@@ -35,7 +35,8 @@ def test_a_card_names_only_what_is_trusted():
 def test_a_card_says_of_units_what_there_is():
     few = {'shape', 'mean', 'std', 'clip', 'n_classes'}
     rare = {'classes', 'columns', 'label', 'decimals', 'odds'}
-    assert few <= units_card(Units([2])).keys() and not rare & units_card(Units([2])).keys()
+    there = units_card(Units([2])).keys()
+    assert few <= there and not rare & there
     named = units_card(Units([2], n_classes=2, classes=['a', 'b'], label='kind'))
     assert named['classes'] == ['a', 'b'] and named['label'] == 'kind'
 

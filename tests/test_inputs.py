@@ -30,5 +30,5 @@ def test_a_batch_may_have_labels_of_its_length():
     c = torch.arange(3)
     assert checked_batch(x, c, c)[1] is c
     for wrong, said in (c[:, None], r'\(3, 1\)'), ([0, 1, 2], 'a list'):
-        with pytest.raises(ValueError, match=f'labels in a batch of 3 are {said}: must'):
+        with pytest.raises(ValueError, match=f'labels in a batch of 3 are {said}'):
             checked_batch(x, wrong)
