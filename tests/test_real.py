@@ -45,7 +45,8 @@ def test_rows_that_a_config_holds_out():
 
 
 def test_bytes_are_from_0_to_255(tmp_path):
-    torch.save(dict(x=torch.full((3, 1, 2, 2), 255, dtype=torch.uint8)), tmp_path/'a.pt')
+    white = torch.full((3, 1, 2, 2), 255, dtype=torch.uint8)
+    torch.save(dict(x=white), tmp_path/'a.pt')
     model = SimpleNamespace(data=Units([1, 2, 2]))
     x, c, names = file_rows(tmp_path/'a.pt', None, model, {})
     assert x.dtype is torch.float32 and (x == 1).all() and c is None
