@@ -67,8 +67,8 @@ def stored_bits(name, card):
     "What benchmarks/likelihood.py has found of these weights"
     found = json.loads((ROOT/'benchmarks'/'likelihood.json').read_text())[name]['bits']
     if found['weights'] != card['sha256'][:12]:
-        raise SystemExit(f'benchmarks/likelihood.json: is of other weights than {name}: '
-                         'python benchmarks/likelihood.py --parts bits')
+        raise SystemExit('benchmarks/likelihood.json: is of other weights than '
+                         f'{name}: python benchmarks/likelihood.py --parts bits')
     names = ('bits', 'error', 'n', 'calls', 'probes', 'sigma_low', 'dequantisation')
     return [{k: found[k] for k in names}]
 
