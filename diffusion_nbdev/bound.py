@@ -21,7 +21,7 @@ from .ddpm import posterior, reverse_var, share_of_beta
 from .model import Units
 from .noise import Noise, noise_source
 from .pictures import MNISTData
-from .quantised import dequantised, log_odds
+from .quantised import dequantised
 from .recipes import recorded
 from .sampling import Times, checked_times
 from .schedules import Schedule, diffuse, like, target, x0_from
@@ -248,11 +248,11 @@ def level_bins(
         units: with odds
     Returns: of each: lower and upper end, rate of its density
     """
-    levels = [[k, k + 1] for k in levels]
-    y = torch.tensor(levels, dtype=torch.float64, device='cpu') / of
-    ends = (log_odds(y, units.odds) - units.mean) / units.std
+    edges = [[k, k + 1] for k in levels]
+    y = torch.tensor(edges, dtype=torch.float64, device='cpu') / of
+    low, high = units.to_model(y).unbind(1)
     middle = units.odds + (1 - 2 * units.odds) * y.mean(1)
-    return ends[:, 0], ends[:, 1], units.std * (1 - 2 * middle)
+    return low, high, (1 - 2 * middle) * y.new_tensor(units.std)
 
 def of_level(
     u: Tensor, s: Tensor, low: float, high: float, rate: float,

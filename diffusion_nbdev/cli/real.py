@@ -228,9 +228,8 @@ def set_rows(name: str, root: str | Path | None = None) -> Real:
         x, c = read_images(download(name, data_folder(root)), 't10k')
     except OSError as e:
         why = ' '.join(str(e).split())[:200]
-        folder = '/'.join(set_folder(name).parts[-2:])
         raise OSError(f'no test images of {name}: {why}; --data names a folder that '
-                      f'holds {folder}') from None
+                      f'holds {set_folder(name, ".")}') from None
     return Real(x.float() / 255, c, f'{len(x)} test images of {name}')
 
 # %% ../../nbs/91i_real.ipynb #91i-classes
