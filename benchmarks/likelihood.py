@@ -4,6 +4,8 @@
         all parts, about an hour on one core, into benchmarks/likelihood.json
     python benchmarks/likelihood.py --data DIR --parts bits --weights mnist_uncond
         only some of the parts, for some weights; the rest of the file stays
+    python benchmarks/likelihood.py --data DIR --parts short --weights RUN --name NAME
+        a training of your own, under a name of its own
     python benchmarks/likelihood.py --data DIR --n 8
         a minute, to see that it runs; give it another --out
 
@@ -15,6 +17,7 @@ low     the first images with the data taken for states at other times
 bound   the variational bound of the chain of all steps, on the bytes themselves where
         the net sees them evenly spaced, else on dequantised data
 others  images that are no digits, or digits that have been moved
+short   the first 200 images; not among the parts that are taken if none is named
 
 DIR holds the data set, as `diffusion fit --data.data_dir` has it.
 """
@@ -33,7 +36,7 @@ from diffusion_nbdev.pictures import read_images
 from diffusion_nbdev.quantised import dequantised
 
 D = 784
-WEIGHTS = 'mnist_uncond', 'mnist_cond'
+WEIGHTS = 'mnist_uncond', 'mnist_cond', 'mnist_likelihood'
 
 def images(data, part='t10k'):
     "Images in [0, 1], and their labels"
@@ -70,7 +73,8 @@ def bits(model, x, c, like, n):
     out, each = measured(model, x[:n], c[:n], like)
     edges = torch.linspace(each.min(), each.max(), 25)
     counts = torch.histogram(each.float(), edges.float()).hist.int().tolist()
-    return dict(**out, first_100=summary(each[:100]), histogram=dict(
+    return dict(weights=model.card['sha256'][:12], **out,
+                first_100=summary(each[:100]), histogram=dict(
         first=round(each.min().item(), 4), last=round(each.max().item(), 4),
         counts=counts))
 
@@ -114,25 +118,32 @@ def others(model, x, c, like, n):
                 noise=(255 * torch.rand(x.shape, generator=g)).round() / 255)
     return {k: measured(model, v, c, like)[0]['bits'] for k, v in sets.items()}
 
-PARTS = dict(bits=bits, steps=steps, low=low, bound=bound, others=others)
+def short(model, x, c, like, n):
+    "The first images alone, and how many the training has seen"
+    seen = model.card['training']['steps']
+    return dict(measured(model, x[:200], c[:200], like)[0], steps_of_training=seen)
+
+PARTS = dict(bits=bits, steps=steps, low=low, bound=bound, others=others, short=short)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--data', required=True)
     p.add_argument('--weights', nargs='+', default=WEIGHTS)
-    p.add_argument('--parts', nargs='+', default=list(PARTS), choices=list(PARTS))
+    p.add_argument('--name', help='for the file; else that of the weights')
+    p.add_argument('--parts', nargs='+', default=list(PARTS)[:-1],
+                   choices=list(PARTS))
     p.add_argument('--n', type=int, default=1000)
     p.add_argument('--out', default=str(ROOT/'benchmarks'/'likelihood.json'))
     args = p.parse_args()
     x, c = images(args.data)
-    like = images(args.data, 'train')[0][:10_000]
+    like = spread(images(args.data, 'train')[0][:10_000], seed=1)
     for name in args.weights:
         model = load(name)
         for part in args.parts:
             found = PARTS[part](model, x, c, like, args.n)
             path = Path(args.out)
             kept = json.loads(path.read_text()) if path.exists() else {}
-            kept.setdefault(Path(name).stem, {})[part] = found
+            kept.setdefault(args.name or Path(name).stem, {})[part] = found
             with whole_file(path) as f: f.write_text(json.dumps(kept, indent=1) + '\n')
             print(name, part, found if part != 'bits' else {
                 k: v for k, v in found.items() if k != 'histogram'}, flush=True)

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['Var', 'gaussian_kl', 'end_nats', 'step_var', 'step_nats', 'log_mass', 'decoder_nats', 'Bound', 'chain_bound',
-           'hybrid_loss', 'LikelihoodLoss', 'OddsDigits']
+           'hybrid_loss', 'LikelihoodLoss', 'level_bins', 'of_level', 'LevelNet', 'OddsDigits']
 
 # %% ../nbs/14b_bound.ipynb #bound-imports
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.special import log_ndtr
 
 from .checks import in_range
@@ -24,6 +25,7 @@ from .quantised import dequantised
 from .recipes import recorded
 from .sampling import Times, checked_times
 from .schedules import Schedule, diffuse, like, target, x0_from
+from .tables import need_vp
 from .training import Simple
 
 # %% ../nbs/14b_bound.ipynb #bound-grids
@@ -229,9 +231,99 @@ class LikelihoodLoss(Simple):
         x = model.data.to_data(x0)
         x0 = model.data.to_model(dequantised(x, torch.rand_like(x), self.levels))
         # even steps of t are even steps of its logarithm, from 1 to T
-        T = model.sched.T
-        t = T ** (t.double() / T)
+        T, share = model.sched.T, torch.arange(len(t), device=t.device) / len(t)
+        # the times of a batch are spread over all of them
+        t = T ** ((t[0] / T + share.double()) % 1)
         return super().__call__(model, x0.to(eps), c, t, eps, **guidance)
+
+# %% ../nbs/14b_bound.ipynb #bound-levels
+def level_bins(
+    levels: list[int], of: int, units: Units,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where dequantised levels lie on the scale of a net that sees logarithms of odds
+
+    Arguments:
+        levels: which
+        of: of how many
+        units: with odds
+    Returns: of each: lower and upper end, rate of its density
+    """
+    edges = [[k, k + 1] for k in levels]
+    y = torch.tensor(edges, dtype=torch.float64, device='cpu') / of
+    low, high = units.to_model(y).unbind(1)
+    middle = units.odds + (1 - 2 * units.odds) * y.mean(1)
+    return low, high, (1 - 2 * middle) * y.new_tensor(units.std)
+
+def of_level(
+    u: Tensor, s: Tensor, low: float, high: float, rate: float,
+) -> tuple[Tensor, Tensor]:
+    """What a noisy number says if it is of a known level
+
+    Arguments:
+        u: a number with noise, any shape
+        s: standard deviation of the noise
+        low: end of the level
+        high: the other end
+        rate: its density rises as exp(rate x)
+    Returns: mean of the number before the noise, and log density of u
+    """
+    centre = u + rate * s ** 2
+    a, b = (low - centre) / s, (high - centre) / s
+    mass = log_mass(a, b)
+    def edge(x): return torch.exp(-x ** 2 / 2 - math.log(2 * math.pi) / 2 - mass)
+    x0 = (centre + s * (edge(a) - edge(b))).clamp(low, high)
+    most, width = max(rate * low, rate * high), high - low
+    size = math.log(abs(rate)) - most - math.log(-math.expm1(-abs(rate) * width))
+    return x0, size + rate * u + (rate * s) ** 2 / 2 + mass
+
+# %% ../nbs/14b_bound.ipynb #bound-level-net
+@recorded
+class LevelNet(nn.Module):
+    "A net that says how sure it is of some levels, and v: net(xt, t, c=None) -> v"
+    def __init__(
+        self, net: nn.Module, sched: Schedule, levels: Sequence[int] = (0, 253, 254),
+        odds: float = 1e-06, mean: float = -4.95, std: float = 3.62, most: float = 5.0,
+    ):
+        """
+        Arguments:
+            net: (B, 1 + levels, H, W) -> as many: v, and how sure of each
+            sched: on the path vp
+            levels: that are frequent in the data
+            odds: of the units
+            mean: of the units
+            std: of the units
+            most: noise / signal above which a pixel says nothing by itself
+        """
+        super().__init__()
+        need_vp(sched.path)
+        self.net, self.sched, self.most = net, sched, most
+        self.n_classes = getattr(net, 'n_classes', 0)
+        units = Units([1], mean, std, odds=odds)
+        self.bins = torch.stack(level_bins(list(levels), 256, units), 1).tolist()
+
+    def forward(
+        self, xt: Tensor, t: Tensor | float, c: int | Tensor | None = None,
+    ) -> Tensor:
+        """
+        Arguments:
+            xt: noisy images, (B, 1, H, W)
+            t: times above 0, shape (), (1,) or (B,)
+            c: labels, if the net has them
+        Returns: v, of xt's shape
+        """
+        signal, noise = self.sched.coefficients(t)
+        s = noise / signal
+        few = (self.most / s).clamp(max=1)
+        u, s = xt * like(few / signal, xt), like(s.clamp(max=self.most), xt)
+        guesses, logs = zip(*(of_level(u, s, *ends) for ends in self.bins))
+        # compared with a number of which nothing is known
+        anything = -(u ** 2 / (1 + s ** 2) + torch.log1p(s ** 2 + 0 * u)) / 2
+        logs = torch.cat(logs, 1) - anything
+        out = self.net(torch.cat([xt, torch.tanh(logs / 4)], 1), t, c)
+        known = (like(signal, xt) * xt - torch.cat(guesses, 1)) / like(noise, xt)
+        # one more case: none of the levels
+        sure = F.pad(out[:, 1:] + logs, (0, 0, 0, 0, 1, 0)).softmax(1)
+        return (sure * torch.cat([out[:, :1], known], 1)).sum(1, keepdim=True)
 
 # %% ../nbs/14b_bound.ipynb #bound-digits
 class OddsDigits(MNISTData):

@@ -9,6 +9,7 @@ __all__ = ['path_ends', 'checked_teacher', 'end_hat', 'Progressive', 'flow_step'
 # %% ../nbs/17_few_calls.ipynb #few-calls-imports
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,14 +53,14 @@ def path_ends(
 #| code-summary: "A teacher that fits"
 def checked_teacher(
     teacher: str | Model | None, model: Model, calls: int | None = None,
-) -> Model | None:
+) -> Any:
     """The teacher; ValueError where it, or the model, is not fit for that
 
     Arguments:
         teacher: a shipped name, a file, or a model; None for none
         model: that learns from it
         calls: that it may be made for; None: it must be a denoiser
-    Returns: in evaluation mode
+    Returns: a model in evaluation mode, or None
     """
     if model.pred not in ('v', 'flow', 'x0'):
         raise ValueError(f'prediction = {model.pred!r}: must be v, flow or x0, from '
@@ -94,6 +95,7 @@ def end_hat(model: Model, xt: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
 @recorded
 class Progressive:
     "One step of DDIM does what two of a teacher do, Salimans and Ho 2022"
+    teacher:Any
     def __init__(self, teacher: str | Model, n: int, w: float = 0.0):
         """
         Arguments:
@@ -187,6 +189,7 @@ def planned(share: float | None) -> float:
 @recorded
 class Consistency:
     "Ends that agree along a path, Song et al. 2023: of a teacher, or from data alone"
+    teacher:Any
     def __init__(
         self, teacher: str | Model | None = None, w: float = 0.0, last: float = 1 / 64,
         until: float = 0.7, scale: float = 0.03, calls: int = 4,

@@ -136,8 +136,8 @@ def asked_sampler(
         start: the first time; None for T
     Returns: the sampler, and all options for it
     """
-    if sampler is None: sampler = 'ddim' if model.few is None else model.few.sampler
-    make = registered(sampler, SAMPLERS, 'sampler')
+    usual = 'ddim' if model.few is None else model.few.sampler
+    make = registered(usual if sampler is None else sampler, SAMPLERS, 'sampler')
     n, times = asked_few(model.few, make, n, times, start)
     return make, own_options(make, options) | step_options(n, times, start)
 

@@ -111,7 +111,9 @@ def recorded_function(
     """
     @functools.wraps(maker)
     def made(*args, **kwargs):
-        out = maker(*args, **kwargs)
+        # schedules: their tables are numbers on the CPU, whatever is made around them
+        with torch.device('cpu'):
+            out = maker(*args, **kwargs)
         out.recipe = recipe_of(path, signature, args, kwargs)
         return out
 

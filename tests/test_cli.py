@@ -81,20 +81,23 @@ def test_sampling_imports_no_lightning(tmp_path):
     assert not imported(code) & {'lightning', 'matplotlib', 'scipy'}
 
 
-def fastest(*args):
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert python(*args).returncode == 0
-        times.append(time.perf_counter() - start)
-    return min(times)
+def work(*args):
+    "Seconds of processor time that Python takes for this, whoever else works"
+    p = subprocess.Popen([sys.executable, *args], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, env=environment())
+    _, status, usage = os.wait4(p.pid, 0)
+    p.returncode = os.waitstatus_to_exitcode(status)
+    assert p.returncode == 0
+    return usage.ru_utime + usage.ru_stime
 
 
-def test_help_is_fast():
-    "At most a tenth of a second beyond what Python and its parser of arguments take"
-    parsing = fastest('-c', 'import argparse, json, logging, tempfile')
-    for line in ('--help', 'list'):
-        assert fastest('-m', 'diffusion_nbdev', line) < 1.3 * parsing + 0.1
+@pytest.mark.parametrize('line', ['--help', 'list'])
+def test_help_is_fast(line):
+    "A few times what Python and its parser of arguments take; torch alone is 50 times"
+    both = [(work('-m', 'diffusion_nbdev', line),
+             work('-c', 'import argparse, json, logging, tempfile')) for _ in range(4)]
+    ours, parsing = map(min, zip(*both))
+    assert ours < 4 * parsing + 0.05
 
 
 def test_the_catalogue_is_in_step():

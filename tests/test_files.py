@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from diffusion_nbdev.files import (
-    CARD, WEIGHTS_CARD, check_card_sizes, check_numbers, checked_card, empty_beside,
-    most_parts, raw_safetensors, read_safetensors, write_safetensors)
+    CARD, WEIGHTS_CARD, apart, check_card_sizes, check_numbers, checked_card,
+    empty_beside, most_parts, raw_safetensors, read_safetensors, write_safetensors)
 
 
 def test_folders_are_made(tmp_path):
@@ -54,3 +54,10 @@ def test_sizes_of_a_schedule(value, fits):
     card = dict(data={}, sched=dict(init_args=dict(T=value)))
     if fits: return check_card_sizes(card)
     with pytest.raises(ValueError, match='a schedule with T'): check_card_sizes(card)
+
+
+def test_tensors_in_one_place_are_put_apart():
+    x = torch.ones(3)
+    found = apart(dict(a=x, b=x))
+    assert found['a'].data_ptr() != found['b'].data_ptr()
+    assert torch.equal(found['b'], x)

@@ -1,11 +1,22 @@
 "What surrounds a sampler: units, types, wrappers, and how far it has come."
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from diffusion_nbdev.generating import along, coordinates, drawing, plain_net, resolved
+from diffusion_nbdev.ddim import ddim
+from diffusion_nbdev.generating import (
+    along, check_classes, coordinates, drawing, like_sampler, own_options, own_states,
+    plain_net, resolved, sample_bar)
+from diffusion_nbdev.model import Units
+
+# what is meant here -> what other libraries call it
+ELSEWHERE = dict(
+    n='steps num_steps num_inference_steps', num='num_samples n_samples size',
+    batch_size='batch', c='label labels class_labels y', times='grid', seed='generator',
+    w='guidance guidance_scale cfg')
 
 
 def test_a_number_for_each_coordinate():
@@ -45,3 +56,45 @@ def test_progress_is_told_in_samples():
                    lambda *a: two, num=9, seed=0)
     assert draw(6, 8, told.append) is two
     assert told == [6, 6, 7, 7, 8] and model.calls == 4
+
+
+def test_options_of_other_libraries_are_understood():
+    for meant, names in ELSEWHERE.items():
+        for name in names.split():
+            with pytest.raises(ValueError, match=f'{name!r}: did you mean {meant!r}'):
+                own_options(ddim, {name: 1})
+
+
+def test_units_hold_plain_numbers():
+    units = Units([np.int64(2)], mean=torch.tensor([1., 2.]), std=np.float32(0.5))
+    kinds = [type(v) for v in (units.shape[0], units.mean, units.std)]
+    assert kinds == [int, list, float]
+    with pytest.raises(ValueError, match='odds = 0.3'): Units([2], odds=0.3)
+
+
+@pytest.mark.parametrize('known', [-1, 1.5])
+def test_a_number_of_classes_that_no_net_can_have(known):
+    with pytest.raises(ValueError, match=f'n_classes of the net = {known}'):
+        check_classes(SimpleNamespace(n_classes=known), known)
+
+
+def test_what_is_no_sampler():
+    with pytest.raises(ValueError, match='sampler one: must be a generator function'):
+        def one(f, sched, x): return x
+        like_sampler(one)
+
+
+def test_data_to_start_from():
+    units = Units([1], clip=2.)
+    assert own_states(units, np.array([[255], [0]], 'u1')).tolist() == [[1.], [0.]]
+    assert own_states(units, [[5.]]).tolist() == [[5.]]
+    with pytest.raises(ValueError, match='x lies 7 standard deviations from the mean'):
+        own_states(units, [[7.]])
+
+
+def test_a_bar_counts_samples():
+    bar = sample_bar(ddim, 7, shown=False)
+    assert bar.disable
+    bar = sample_bar(ddim, 7, shown=True)
+    bar.close()
+    assert (bar.total, bar.unit, bar.desc) == (7, 'sample', 'ddim')

@@ -3,7 +3,8 @@
     python tools/mutate.py                    all functions without a fresh score
     python tools/mutate.py schedules ddim     those of some modules
     python tools/mutate.py ddim --survivors   also what survived so far
-    python tools/mutate.py ddim --quick       by the quickest tests alone: a low score
+    python tools/mutate.py ddim --quick       its notebook, short tests: a low score
+    python tools/mutate.py ddim --alone       its notebook alone: a lower one
     python tools/mutate.py ddim --list        show the faults, run nothing
 
 Each mutant of `tools/mutants.py` goes into a private copy of the project, both into the
@@ -31,16 +32,19 @@ from mutants import functions, modules, planted, segments, shares, shown
 ROOT = check.ROOT
 STORE = Path(__file__).with_suffix('.json')
 MUTANTS = 40           # about so many a module
+EACH = 2               # and at least so many a function, where there are as many
 MEMORY = 12 * 2 ** 30  # bytes that a mutant may ask for
 # Tests beside tests/test_<module>*.py: module -> how the names of their files go on.
 TESTS = dict.fromkeys(['model', 'training', 'files', 'resume', 'ending'], ['faults'])
 TESTS.update(dict.fromkeys('encoding cells columns tables'.split(), ['own_tables']))
+TESTS.update(dict.fromkeys('labelling arrays starting'.split(), ['own_kinds']))
+TESTS.update(dict.fromkeys(['multistep', 'stochastic'], ['samplers']))
+TESTS.update(doubts=['points'], agreeing=['trainer'], straight=['flow'])
 TESTS.update(dict.fromkeys(['compared', 'cli.real', 'cli.evaluate'], ['judge']))
 # Notebooks beside a module's own: module, or the package that it is in -> their names.
 BOOKS = dict(cli=['91_cli'])
-# Those that start so many processes that they take a minute: `--quick` leaves them out,
-# and notebooks beside a module's own.
-LONG = {'test_cli', 'test_faults', 'test_devices'}
+# Those that take long: `--quick` leaves them out, and notebooks beside a module's own.
+LONG = {'test_cli', 'test_faults', 'test_devices', 'test_own_kinds', 'test_own_tables'}
 
 # -- one mutant ------------------------------------------------------------------------
 
@@ -153,14 +157,16 @@ def attempt(base, names, limits, files=()):
             return f'{Path(name).stem}, cell {cell[-1]}'
     return ''
 
-def judged(todo, path, base, module, late, lived=(), quick=False):
+def judged(todo, path, base, module, late, lived=(), quick=False, alone=False):
     """(function, mutant, who notices it) for all of them, while there is time.
 
-    The notebook comes first, and then the files of tests; but these come first for
-    mutants that have `lived` so far, as they are what changes most then."""
+    The notebook comes first, and then the files of tests; but these come first for what
+    has `lived` so far in a chapter, as they are what changes most then."""
+    lived = {m.id for f, m in todo if m.id in lived and f.segment.book.name < '80'}
     limits, tests = {}, tests_of(module, base)
     others = books_of(module, base)
     if quick: tests, others = [t for t in tests if Path(t).stem not in LONG], []
+    if alone: tests, others = [], []
     def tried(f, m, names):
         if not names: return ''
         bad = '' if limits.keys() >= {*names} else attempt(base, names, limits)
@@ -240,8 +246,8 @@ def plan(entries, found, n=None, seed=0, survivors=False):
         e = entries.get(f.name)
         if not e or e['fingerprint'] != f.fingerprint:
             before = reasons(e) if e else {}
-            e = dict(fingerprint=f.fingerprint, planned=share[f.name], before=before)
-            e.update(caught={}, survivors={})
+            e = dict(fingerprint=f.fingerprint, before=before, caught={}, survivors={})
+            e['planned'] = max(EACH, share[f.name])
         elif n: e['planned'] = max(e['planned'], share[f.name])
         again = {i for i, s in e['survivors'].items() if survivors and is_open(s)}
         if is_fresh(e, f) and not again: continue
@@ -265,7 +271,7 @@ def record(entry, function, mutant, by, known):
         if reason: survivor['reason'] = reason
     if is_fresh(entry, function): entry.pop('before', None)
 
-def score(module, scores, base, store, minutes=25., quick=False, **choice):
+def score(module, scores, base, store, minutes=25., quick=False, alone=False, **choice):
     "Try what a module has no fresh score for; whether that was finished."
     path, t0, known = modules(base)[module], time.time(), {}
     found, entries = functions(path, base), scores['modules'].setdefault(module, {})
@@ -274,7 +280,7 @@ def score(module, scores, base, store, minutes=25., quick=False, **choice):
         for e in es.values(): known.update(reasons(e))
     lived = {i for e in entries.values() for i in e['survivors']}
     todo, late, i = list(plan(entries, found, **choice)), t0 + 60 * minutes, 0
-    results = judged(todo, path, base, module, late, lived, quick)
+    results = judged(todo, path, base, module, late, lived, quick, alone)
     try:
         with contextlib.closing(results):
             for i, (f, m, by) in enumerate(results, 1):
@@ -327,12 +333,14 @@ def main(argv=None):
     p.add_argument('--minutes', type=float, default=25., help='at most, for a module')
     p.add_argument('--survivors', action='store_true', help='try survivors again')
     p.add_argument('--quick', action='store_true', help='own notebook and short tests')
+    p.add_argument('--alone', action='store_true', help='own notebook and no tests')
     p.add_argument('--list', action='store_true', help='show the mutants, run nothing')
     a = p.parse_args(argv)
     choice, there = dict(n=a.mutants, seed=a.seed), modules(ROOT)
     try:
         if not a.list:
-            how = dict(minutes=a.minutes, survivors=a.survivors, quick=a.quick)
+            how = dict(minutes=a.minutes, survivors=a.survivors)
+            how.update(quick=a.quick, alone=a.alone)
             return int(not run(a.modules, **how, **choice))
         for name in a.modules or there:
             for f, m in plan({}, functions(there[name], ROOT), **choice):

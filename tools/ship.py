@@ -11,7 +11,8 @@ that says all of it.
     python benchmarks/mnist.py --parts choice report
     python tools/ship.py mnist_cond --scores
         choose samplers for digits by one judge, report by the other, and put the
-        report into the card
+        report into the card; of mnist_likelihood it is what benchmarks/likelihood.py
+        has found
     python tools/ship.py tuning_judge --data DIR
     python tools/ship.py reporting_judge --data DIR
         train the classifier by which digits are chosen, or the one that reports
@@ -45,6 +46,7 @@ STAGES = dict(
                 [*AGAIN, *PLAIN], [*AWAY, '0.07', '--model.objective.w_from', '0']],
     mnist_weak=[['--model.net.channels', '[24, 48]', '--trainer.max_epochs', '2']],
     mnist_few=[['--ckpt_path', 'mnist_cond']],
+    mnist_likelihood=[[]],
 )
 CONFIG = dict(mnist_weak='mnist_uncond') # where it isn't the name
 
@@ -62,9 +64,19 @@ def judge_points(model, draw, runs, n=50_000, seeds=3):
         print(out[-1], flush=True)
     return out
 
+def stored_bits(name, card):
+    "What benchmarks/likelihood.py has found of these weights"
+    found = json.loads((ROOT/'benchmarks'/'likelihood.json').read_text())[name]['bits']
+    if found['weights'] != card['sha256'][:12]:
+        raise SystemExit('benchmarks/likelihood.json: is of other weights than '
+                         f'{name}: python benchmarks/likelihood.py --parts bits')
+    names = ('bits', 'error', 'n', 'calls', 'probes', 'sigma_low', 'dequantisation')
+    return [{k: found[k] for k in names}]
+
 def stored_scores(name, card):
     """What benchmarks/mnist.py has found of these weights: samplers that the tuning
     judge has chosen, before the reporting one"""
+    if name == 'mnist_likelihood': return stored_bits(name, card)
     file = 'few_digits' if name == 'mnist_few' else 'mnist'
     stored = json.loads((ROOT/'benchmarks'/f'{file}.json').read_text())['report']
     if stored['weights'].get(name) != card['sha256'][:12]:

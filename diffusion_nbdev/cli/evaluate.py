@@ -21,7 +21,7 @@ from .likelihood import likelihoods
 from .pictured import draw_scores, plot_path
 from .options import sampler_options, say
 from .real import (
-    Real, config_beside, config_rows, labels_for, named_rows)
+    Real, config_beside, config_rows, labels_for, named_rows, set_folder, set_rows)
 from .sample import (
     drawing, knows_classes, open_model, stored_few, usual_sampler)
 
@@ -51,6 +51,7 @@ def real_rows(args, model) -> Real:
     config = config_beside(args.weights)
     if config is None:
         name = model.data.name or 'these weights'
+        if set_folder(name) and model.data.shape == MNIST: return set_rows(name)
         raise ValueError(f'no real data is known for {name!r}: give some, '
                          '--data FILE (.csv, .npz, .pt), FOLDER or CONFIG')
     return config_rows(config, model, args.trust)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOADERS', 'ENOUGH', 'TABLES', 'Real', 'labels_for', 'data_of', 'loaded', 'coordinates', 'held_out_rows',
-           'config_beside', 'same_shape', 'config_rows', 'numbered', 'file_rows', 'folder_rows', 'arguments_of',
-           'named_rows']
+           'config_beside', 'same_shape', 'config_rows', 'set_folder', 'set_rows', 'numbered', 'file_rows',
+           'folder_rows', 'arguments_of', 'named_rows']
 
 # %% ../../nbs/91i_real.ipynb #91i-imports
 import dataclasses
@@ -203,6 +203,35 @@ def config_rows(config: Path, model, trust: bool) -> Real:
     same_shape(real.x, model, str(config))
     return real
 
+# %% ../../nbs/91i_real.ipynb #91i-set
+def set_folder(name: str, root: str | Path | None = None) -> Path | None:
+    """Where the files of a data set like MNIST belong
+
+    Arguments:
+        name: of a model's units
+        root: where data sets are kept; None: as in a training
+    Returns: of its files, there or not; None: no such data set
+    """
+    if name not in ('mnist', 'fashion_mnist', 'kmnist'): return None
+    from diffusion_nbdev.pictures import SETS, data_folder
+    return data_folder(root)/SETS[name].__name__/'raw'
+
+def set_rows(name: str, root: str | Path | None = None) -> Real:
+    """Its test images, downloaded if need be; OSError without them
+
+    Arguments:
+        name: of a data set like MNIST
+        root: where data sets are kept; None: as in a training
+    """
+    from diffusion_nbdev.pictures import data_folder, download, read_images
+    try:
+        x, c = read_images(download(name, data_folder(root)), 't10k')
+    except OSError as e:
+        why = ' '.join(str(e).split())[:200]
+        raise OSError(f'no test images of {name}: {why}; --data names a folder that '
+                      f'holds {set_folder(name, ".")}') from None
+    return Real(x.float() / 255, c, f'{len(x)} test images of {name}')
+
 # %% ../../nbs/91i_real.ipynb #91i-classes
 def numbered(c, names: list[str], own: list[str], n_classes: int, said: str):
     """Labels of a file as the net knows them; ValueError for a class that is new to it
@@ -294,6 +323,11 @@ def named_rows(args, model) -> Real:
     path, units = Path(args.data).expanduser(), model.data
     if path.suffix in CONFIG: return config_rows(path, model, args.trust)
     given, said = arguments_of(config_beside(args.weights)), str(path)
+    known = set_folder(units.name, path)
+    if known is not None and known.is_dir():
+        real = set_rows(units.name, path)
+        same_shape(real.x, model, said)
+        return real
     if path.is_dir():
         x, c, names = folder_rows(path, model, given)
     else:
