@@ -30,7 +30,7 @@ report    what was chosen, before the reporting judge and the test images, which
 DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
 `report` compare one thing with another, and have samples judged by the tuning judge.
 """
-import argparse, contextlib, importlib.metadata, json, math, os, platform, statistics
+import argparse, contextlib, dataclasses, importlib.metadata, json, math, os, platform, statistics
 import subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
@@ -350,37 +350,53 @@ def guidance(args):
 
 # -- who chooses and who reports -------------------------------------------------------
 
-FEW = [dict(sampler='dpmpp_2m'), dict(sampler='dpmpp_2m', times='visible'),
-       dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde')]
-MORE = [dict(sampler='dpmpp_2m_sde'), dict(sampler='dpmpp_2m_sde', times='balanced'),
-        dict(sampler='ddim', eta=1.)]
+# with a half of the noise that the stochastic ones add, and with all or none of it
+HALF = [dict(sampler='sde', churn=0.5, times=grid) for grid in ('visible', 'balanced')]
+ALL = [dict(sampler='dpmpp_2m_sde', times=grid) for grid in ('visible', 'balanced')]
+NONE = [dict(sampler='dpmpp_2m', times='balanced')]
 # weights, network calls -> what the tuning judge may choose from
-CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE,
-           ('mnist_uncond', 20): MORE}
-# a seed for choosing, others for reporting
-CHOOSING, REPORTING = 1000, 1
+CHOICES = {('mnist_cond', 10): [*NONE, dict(sampler='dpmpp_2m', times='visible'),
+                                dict(sampler='unipc2', times='angle'), *ALL, *HALF],
+           ('mnist_cond', 20): [*NONE, dict(sampler='ddim', eta=0.5), *ALL, *HALF],
+           ('mnist_uncond', 20): [dict(sampler='ddim', eta=1.), *ALL, *HALF]}
+# seeds for choosing, others for reporting
+CHOOSING, REPORTING = (1000, 1001), 1
 
 def features_seen(model, judges, num, seed, sampler, n, **options):
     "A set of samples in the features of each judge, and the classes asked for"
     x, c = drawn(model, judges[0], sampler, n, num, seed, **options)
     return [digit_features(judge.net, x) for judge in judges], c
 
+def chooser():
+    """The tuning judge with all that its net has not learnt from as the reference:
+    what compares samples with samples needs no floor"""
+    judge = load_extractor(JUDGES['tuning'])
+    return dataclasses.replace(judge, floors={},
+                               test=torch.cat([judge.test, judge.held_out]))
+
 def choice(args):
     "Samplers and grids, tried by the judge that has seen training images only"
-    judge = load_extractor(JUDGES['tuning'])
-    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]])
-    for (name, calls), candidates in CHOICES.items():
-        for options in candidates:
-            what = dict(weights=name, steps=calls, **options, num=args.n, seed=CHOOSING)
-            if any(what.items() <= r.items() for r in rows): continue
-            model = load(name)
-            (f,), _ = features_seen(model, [judge], args.n, CHOOSING, n=calls,
-                                    **options)
-            found = {k: round(v, 5) for k, v in judge.measure(f).items()}
-            rows.append(dict(what, calls=model.calls, **found))
-            print(json.dumps(rows[-1]), flush=True)
-            write_part(args, 'choice', dict(made, rows=rows))
-    return dict(made, rows=rows, chosen=best(rows))
+    judge = chooser()
+    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]],
+                         reference=len(judge.test))
+    for seed in CHOOSING:
+        for (name, calls), candidates in CHOICES.items():
+            for options in candidates:
+                what = dict(weights=name, steps=calls, **options, num=args.n, seed=seed)
+                if any(what.items() <= r.items() for r in rows): continue
+                rows.append(tried(judge, what))
+                print(json.dumps(rows[-1]), flush=True)
+                write_part(args, 'choice', dict(made, **chosen(rows)))
+    return dict(made, **chosen(rows))
+
+def tried(judge, what):
+    "One set of samples before the judge that chooses"
+    how = {k: v for k, v in what.items() if k not in ('weights', 'steps', 'num')}
+    model = load(what['weights'])
+    (f,), c = features_seen(model, [judge], what['num'], n=what['steps'], **how)
+    found = {k: round(v, 5) for k, v in judge.measure(f).items()}
+    if c is not None: found['accuracy'] = round(judge.accuracy(f, c), 5)
+    return dict(what, calls=model.calls, **found)
 
 def resumed(args, part, **made):
     "The rows that are there already, of these judges and weights; and who these are"
@@ -390,16 +406,31 @@ def resumed(args, part, **made):
     old = found.get(part, {})
     return old['rows'] if old and {**old, **made} == old else [], made
 
-def best(rows):
-    """For each of the weights and calls, what has the smallest Fréchet distance; with
-    50 calls, which are dear, what was best with 20"""
-    found = []
+OPTIONS = 'sampler', 'times', 'eta', 'churn'
+
+def said(row, keys=('weights', 'steps', *OPTIONS)):
+    "What a row says of how it was made"
+    return {k: row[k] for k in keys if k in row}
+
+def chosen(rows):
+    """For each of the weights and calls, what has the smallest Fréchet distance on
+    average over the sets; with 50 calls, which are dear, what was best with 20. And
+    how much more all others have, from the same noise"""
+    tried, found, compared = {}, [], []
+    for r in rows: tried.setdefault(json.dumps(said(r)), []).append(r)
     for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
-        row = min((r for r in rows if (r['weights'], r['steps']) == key),
-                  key=lambda r: r['frechet'])
-        found.append({k: row[k] for k in ('weights', 'steps', 'sampler', 'times', 'eta')
-                      if k in row})
-    return found + [dict(run, steps=50) for run in found if run['steps'] == 20]
+        mine = [v for v in tried.values() if (v[0]['weights'], v[0]['steps']) == key]
+        mean = lambda v, m='frechet': statistics.mean(r[m] for r in v)
+        first = min(mine, key=mean)
+        found.append(said(first[0]))
+        for v in sorted(mine, key=mean):
+            more = [a['frechet'] - b['frechet'] for a, b in zip(v, first)]
+            shown = [m for m in ('frechet', 'recall', 'accuracy') if m in v[0]]
+            compared.append(dict(said(v[0]), sets=len(v),
+                                 **{m: round(mean(v, m), 5) for m in shown},
+                                 more=[round(x, 5) for x in more]))
+    found += [dict(run, steps=50) for run in found if run['steps'] == 20]
+    return dict(rows=rows, compared=compared, chosen=found)
 
 # not chosen, and shown beside: the guide of others, alone
 ALONE = [dict(weights='mnist_weak', steps=20, sampler='ddim')]
@@ -425,18 +456,17 @@ def reported(run, seed, judges, num):
     model = load(name)
     both, c = features_seen(model, judges, num, seed, n=n, **how)
     found = {k: round(v, 5) for k, v in judges[0].measure(both[0]).items()}
-    said = judges[0].classes(both[0])
-    if c is not None: found['accuracy'] = (said == c).double().mean().item()
+    read = judges[0].classes(both[0])
+    if c is not None: found['accuracy'] = (read == c).double().mean().item()
     return dict(run, calls=model.calls, num=num, seed=seed, **found,
-                counts=torch.bincount(said, minlength=10).tolist(),
+                counts=torch.bincount(read, minlength=10).tolist(),
                 frechet_tuning=round(frechet(both[1], judges[1].test), 5))
 
 def report_of(rows, judges, num):
     "Each run's means over its sets, beside real images"
     real, others = (judge.floor(num) for judge in judges)
     share, summary = judges[0].counts / judges[0].counts.sum(), []
-    how = lambda r: {k: r[k] for k in ('weights', 'calls', 'sampler', 'times', 'eta')
-                     if k in r}
+    how = lambda r: said(r, ('weights', 'calls', *OPTIONS))
     for run in {json.dumps(how(r)): how(r) for r in rows}.values():
         mine = [r for r in rows if how(r) == run]
         seen = beside_real(mine, real)
