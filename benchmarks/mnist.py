@@ -30,8 +30,8 @@ report    what was chosen, before the reporting judge and the test images, which
 DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
 `report` compare one thing with another, and have samples judged by the tuning judge.
 """
-import argparse, contextlib, dataclasses, importlib.metadata, json, math, os, platform, statistics
-import subprocess, sys, tempfile, time
+import argparse, contextlib, dataclasses, importlib.metadata, json, math, os, platform
+import statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
@@ -350,16 +350,14 @@ def guidance(args):
 
 # -- who chooses and who reports -------------------------------------------------------
 
-# with a half of the noise that the stochastic ones add, and with all or none of it
-HALF = [dict(sampler='sde', churn=0.5, times=grid) for grid in ('visible', 'balanced')]
-ALL = [dict(sampler='dpmpp_2m_sde', times=grid) for grid in ('visible', 'balanced')]
-NONE = [dict(sampler='dpmpp_2m', times='balanced')]
+# with a half of the noise that the stochastic ones add, with all and with none of it
+TRIED = [dict(sampler='dpmpp_2m', times='balanced'),
+         *(dict(sampler='sde', churn=0.5, times=k) for k in ('visible', 'balanced')),
+         *(dict(sampler='dpmpp_2m_sde', times=k) for k in ('visible', 'balanced'))]
 # weights, network calls -> what the tuning judge may choose from
-CHOICES = {('mnist_cond', 10): [*NONE, dict(sampler='dpmpp_2m', times='visible'),
-                                dict(sampler='unipc2', times='angle'), *ALL, *HALF],
-           ('mnist_cond', 20): [*NONE, dict(sampler='ddim', eta=0.5), *ALL, *HALF],
-           ('mnist_uncond', 20): [dict(sampler='ddim', eta=1.), *ALL, *HALF]}
-# seeds for choosing, others for reporting
+CHOICES = {('mnist_cond', 10): TRIED, ('mnist_cond', 20): TRIED,
+           ('mnist_uncond', 20): TRIED[1:]}
+# seeds for choosing, the second of them for the first two only; others for reporting
 CHOOSING, REPORTING = (1000, 1001), 1
 
 def features_seen(model, judges, num, seed, sampler, n, **options):
@@ -379,14 +377,18 @@ def choice(args):
     judge = chooser()
     rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]],
                          reference=len(judge.test))
-    for seed in CHOOSING:
-        for (name, calls), candidates in CHOICES.items():
+    for (name, calls), candidates in CHOICES.items():
+        for seed in CHOOSING:
             for options in candidates:
                 what = dict(weights=name, steps=calls, **options, num=args.n, seed=seed)
                 if any(what.items() <= r.items() for r in rows): continue
                 rows.append(tried(judge, what))
                 print(json.dumps(rows[-1]), flush=True)
                 write_part(args, 'choice', dict(made, **chosen(rows)))
+            candidates = sorted(candidates, key=lambda o: next(
+                r['frechet'] for r in rows
+                if dict(o, weights=name, steps=calls, seed=seed).items() <= r.items()
+            ))[:2]
     return dict(made, **chosen(rows))
 
 def tried(judge, what):
@@ -414,21 +416,20 @@ def said(row, keys=('weights', 'steps', *OPTIONS)):
 
 def chosen(rows):
     """For each of the weights and calls, what has the smallest Fréchet distance on
-    average over the sets; with 50 calls, which are dear, what was best with 20. And
-    how much more all others have, from the same noise"""
-    tried, found, compared = {}, [], []
+    average over its sets, of those that have most of them; with 50 calls, which are
+    dear, what was best with 20"""
+    tried, compared, found = {}, [], []
     for r in rows: tried.setdefault(json.dumps(said(r)), []).append(r)
-    for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
-        mine = [v for v in tried.values() if (v[0]['weights'], v[0]['steps']) == key]
-        mean = lambda v, m='frechet': statistics.mean(r[m] for r in v)
-        first = min(mine, key=mean)
-        found.append(said(first[0]))
-        for v in sorted(mine, key=mean):
-            more = [a['frechet'] - b['frechet'] for a, b in zip(v, first)]
-            shown = [m for m in ('frechet', 'recall', 'accuracy') if m in v[0]]
-            compared.append(dict(said(v[0]), sets=len(v),
-                                 **{m: round(mean(v, m), 5) for m in shown},
-                                 more=[round(x, 5) for x in more]))
+    for v in tried.values():
+        means = {m: round(statistics.mean(r[m] for r in v), 5)
+                 for m in ('frechet', 'recall', 'accuracy') if m in v[0]}
+        compared.append(dict(said(v[0]), sets=len(v), **means))
+    place = lambda r: (r['weights'], r['steps'], -r['sets'], r['frechet'])
+    compared.sort(key=place)
+    for r in compared:
+        if any(said(r, ('weights', 'steps')).items() <= f.items() for f in found):
+            continue
+        found.append(said(r))
     found += [dict(run, steps=50) for run in found if run['steps'] == 20]
     return dict(rows=rows, compared=compared, chosen=found)
 
