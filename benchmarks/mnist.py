@@ -54,7 +54,7 @@ from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, fit
 from diffusion_nbdev.unet import UNet
 
-KEPT = ('frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
+KEPT = ('draws', 'frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
         'frechet_excess_se', 'kid', 'kid_excess', 'kid_excess_se', 'precision',
         'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor',
         'accuracy', 'accuracy_real')
@@ -463,32 +463,43 @@ def reported(run, seed, judges, num):
                 counts=torch.bincount(read, minlength=10).tolist(),
                 frechet_tuning=round(frechet(both[1], judges[1].test), 5))
 
+def paired_se(rows, real):
+    """Standard error of the excess where each set of samples has the classes of a real
+    set: from how the differences scatter over the real sets; None before each has one"""
+    m, found = len(real), {}
+    for r in rows: found.setdefault((r['seed'] - REPORTING) % m, []).append(r['frechet'])
+    if len(found) < m: return None
+    gaps = [statistics.mean(found[k]) - real[k] for k in range(m)]
+    return statistics.stdev(gaps) / m ** 0.5
+
+def class_chance(share, num):
+    "What |share - its mean| of so many draws from the classes sums up to, about"
+    return (2 * share * (1 - share) / (math.pi * num)).sqrt().sum().item()
+
 def report_of(rows, judges, num):
     "Each run's means over its sets, beside real images"
     real, others = (judge.floor(num) for judge in judges)
     share, summary = judges[0].counts / judges[0].counts.sum(), []
+    right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
     how = lambda r: said(r, ('weights', 'calls', *OPTIONS))
     for run in {json.dumps(how(r)): how(r) for r in rows}.values():
         mine = [r for r in rows if how(r) == run]
-        seen = beside_real(mine, real)
-        if 'accuracy' in mine[0] and len(mine) == len(real['frechet']):
-            # each set has the classes of one real set
-            gaps = [r['frechet'] - v for r, v in zip(mine, real['frechet'])]
-            seen['frechet_excess_se'] = statistics.stdev(gaps) / len(gaps) ** 0.5
+        seen, labelled = beside_real(mine, real), 'accuracy' in mine[0]
+        if labelled and (se := paired_se(mine, real['frechet'])) is not None:
+            seen['frechet_excess_se'] = se
         also = beside_real([dict(frechet=r['frechet_tuning']) for r in mine],
                            dict(frechet=others['frechet']))
         seen |= {f'tuning_{k}': also[f'frechet_{k}']
                  for k in ('floor', 'excess', 'excess_se')}
         counts = torch.tensor([r['counts'] for r in mine]).sum(0)
-        seen |= dict(class_l1_pooled=(counts / counts.sum() - share).abs().sum().item())
-        if 'accuracy' in mine[0]:
-            right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
+        pooled = int(counts.sum())
+        seen |= dict(class_l1_pooled=(counts / pooled - share).abs().sum().item(),
+                     class_l1_chance=class_chance(share, pooled))
+        if labelled:
             seen |= dict(accuracy=statistics.mean(r['accuracy'] for r in mine),
                          accuracy_real=right)
-        summary.append(dict(run, num=num, sets=len(mine),
-                            **{k: v if v is None else round(v, 5)
-                               for k, v in seen.items()}))
-        summary[-1]['pooled'] = int(counts.sum())
+        found = {k: v if v is None else round(v, 5) for k, v in seen.items()}
+        summary.append(dict(run, num=num, sets=len(mine), **found, pooled=pooled))
     return dict(draws=[len(f['frechet']) for f in (real, others)], rows=rows,
                 summary=summary)
 
