@@ -465,14 +465,17 @@ def reported(run, seed, judges, num):
                 counts=torch.bincount(read, minlength=10).tolist(),
                 frechet_tuning=round(frechet(both[1], judges[1].test), 5))
 
-def paired_se(rows, real):
-    """Standard error of the excess where each set of samples has the classes of a real
-    one: from how the differences scatter over the real sets; None before each has one"""
+def excess_se(rows, real, std):
+    """Standard error of the mean excess. With fewer sets of samples than of real images
+    both are taken to scatter as the real ones, which is too little for bad samples.
+    With more, and with labels, each set has the classes of a real one: what counts is
+    how the differences scatter over the real sets. Else None: each side by itself"""
     m, found = len(real), {}
+    if len(rows) < m: return std * (1 / len(rows) + 1 / m) ** 0.5
+    if 'accuracy' not in rows[0]: return None
     for r in rows:
         found.setdefault((r['seed'] - REPORTING) % m, []).append(r['frechet'])
-    if len(found) < m: return None
-    gaps = [statistics.mean(found[k]) - real[k] for k in range(m)]
+    gaps = [statistics.mean(v) - real[k] for k, v in found.items()]
     return statistics.stdev(gaps) / m ** 0.5
 
 def class_chance(share, num):
@@ -488,8 +491,8 @@ def report_of(rows, judges, num):
     for run in {json.dumps(how(r)): how(r) for r in rows}.values():
         mine = [r for r in rows if how(r) == run]
         seen, labelled = beside_real(mine, real), 'accuracy' in mine[0]
-        if labelled and (se := paired_se(mine, real['frechet'])) is not None:
-            seen['frechet_excess_se'] = se
+        se = excess_se(mine, real['frechet'], seen['frechet_floor_std'])
+        if se is not None: seen['frechet_excess_se'] = se
         also = beside_real([dict(frechet=r['frechet_tuning']) for r in mine],
                            dict(frechet=others['frechet']))
         seen |= {f'tuning_{k}': also[f'frechet_{k}']
