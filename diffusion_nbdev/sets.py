@@ -245,7 +245,7 @@ LABELS = dict(
           'or one for all')
 
 def digit_labels(
-    c: int | Tensor | list[int] | None, n: int, n_classes: int = 10,
+    c: int | Tensor | list[int] | None, n: int, n_classes: int | None = 10,
 ) -> Tensor:
     """One label an image, or a ValueError; labels that are missing get one too
 
