@@ -27,7 +27,7 @@ from diffusion_nbdev.cli.catalogue import configs
 from diffusion_nbdev.ddpm import diffusion_loss
 from diffusion_nbdev.sampling import SAMPLERS, enter_all
 from diffusion_nbdev.devices import computing
-from diffusion_nbdev.judge import score_images
+from diffusion_nbdev.judge import load_extractor, score_images
 from diffusion_nbdev.pictures import STEMS, data_folder, idx_file
 from diffusion_nbdev.model import Model, load, unit_images
 from diffusion_nbdev.schedules import cosine_schedule
@@ -398,7 +398,8 @@ def recipe(bench, until, out, name=RECIPE):
     about = model.card['training']
     out.update({f'training_{k}': about[k] for k in ('seconds', 'steps', 'epochs')})
     if not real: return
-    model, c = model.to(bench.device), classes(2000)
+    # classes as often as in real images
+    model, c = model.to(bench.device), load_extractor().held_out_labels[:2000]
     x = model.generate('dpmpp_2m_sde', n=20, num=len(c), c=c, seed=1).clamp(0, 1)
     out.update(drawn='dpmpp_2m_sde, 20 steps', score=score_images(x, c))
 

@@ -30,8 +30,8 @@ report    what was chosen, before the reporting judge and the test images, which
 DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
 `report` compare one thing with another, and have samples judged by the tuning judge.
 """
-import argparse, contextlib, importlib.metadata, json, math, os, platform, statistics
-import subprocess, sys, tempfile, time
+import argparse, contextlib, dataclasses, importlib.metadata, json, math, os, platform
+import statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 from unittest import mock
 
@@ -54,7 +54,7 @@ from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, fit
 from diffusion_nbdev.unet import UNet
 
-KEPT = ('frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
+KEPT = ('draws', 'frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
         'frechet_excess_se', 'kid', 'kid_excess', 'kid_excess_se', 'precision',
         'precision_real', 'recall', 'recall_real', 'class_l1', 'class_l1_floor',
         'accuracy', 'accuracy_real')
@@ -350,37 +350,57 @@ def guidance(args):
 
 # -- who chooses and who reports -------------------------------------------------------
 
-FEW = [dict(sampler='dpmpp_2m'), dict(sampler='dpmpp_2m', times='visible'),
-       dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde')]
-MORE = [dict(sampler='dpmpp_2m_sde'), dict(sampler='dpmpp_2m_sde', times='balanced'),
-        dict(sampler='ddim', eta=1.)]
+# with none, with half and with all of the noise that the stochastic ones add
+NONE = [dict(sampler='dpmpp_2m', times='balanced')]
+HALF = [dict(sampler='sde', churn=0.5, times=k) for k in ('visible', 'balanced')]
+ALL = [dict(sampler='dpmpp_2m_sde', times=k) for k in ('visible', 'balanced')]
 # weights, network calls -> what the tuning judge may choose from
-CHOICES = {('mnist_cond', 10): FEW, ('mnist_cond', 20): MORE,
-           ('mnist_uncond', 20): MORE}
-# a seed for choosing, others for reporting
-CHOOSING, REPORTING = 1000, 1
+CHOICES = {('mnist_cond', 10): NONE + HALF + ALL,
+           # on the grid that was better with 10 calls
+           ('mnist_cond', 20): NONE + HALF[:1] + ALL[:1],
+           ('mnist_uncond', 20): HALF[:1] + ALL[:1]}
+# seeds for choosing, the second of them for the first two only; others for reporting
+CHOOSING, REPORTING = {10: (1000, 1001), 20: (1000,)}, 1
 
 def features_seen(model, judges, num, seed, sampler, n, **options):
     "A set of samples in the features of each judge, and the classes asked for"
     x, c = drawn(model, judges[0], sampler, n, num, seed, **options)
     return [digit_features(judge.net, x) for judge in judges], c
 
+def chooser():
+    """The tuning judge with all that its net has not learnt from as the reference:
+    what compares samples with samples needs no floor"""
+    judge = load_extractor(JUDGES['tuning'])
+    return dataclasses.replace(judge, floors={},
+                               test=torch.cat([judge.test, judge.held_out]))
+
 def choice(args):
     "Samplers and grids, tried by the judge that has seen training images only"
-    judge = load_extractor(JUDGES['tuning'])
-    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]])
+    judge = chooser()
+    rows, made = resumed(args, 'choice', judges=[judge.card['sha256'][:12]],
+                         reference=len(judge.test))
     for (name, calls), candidates in CHOICES.items():
-        for options in candidates:
-            what = dict(weights=name, steps=calls, **options, num=args.n, seed=CHOOSING)
-            if any(what.items() <= r.items() for r in rows): continue
-            model = load(name)
-            (f,), _ = features_seen(model, [judge], args.n, CHOOSING, n=calls,
-                                    **options)
-            found = {k: round(v, 5) for k, v in judge.measure(f).items()}
-            rows.append(dict(what, calls=model.calls, **found))
-            print(json.dumps(rows[-1]), flush=True)
-            write_part(args, 'choice', dict(made, rows=rows))
-    return dict(made, rows=rows, chosen=best(rows))
+        for seed in CHOOSING[calls]:
+            for options in candidates:
+                what = dict(weights=name, steps=calls, **options, num=args.n, seed=seed)
+                if any(what.items() <= r.items() for r in rows): continue
+                rows.append(tried(judge, what))
+                print(json.dumps(rows[-1]), flush=True)
+                write_part(args, 'choice', dict(made, **chosen(rows)))
+            candidates = sorted(candidates, key=lambda o: next(
+                r['frechet'] for r in rows
+                if dict(o, weights=name, steps=calls, seed=seed).items() <= r.items()
+            ))[:2]
+    return dict(made, **chosen(rows))
+
+def tried(judge, what):
+    "One set of samples before the judge that chooses"
+    how = {k: v for k, v in what.items() if k not in ('weights', 'steps', 'num')}
+    model = load(what['weights'])
+    (f,), c = features_seen(model, [judge], what['num'], n=what['steps'], **how)
+    found = {k: round(v, 5) for k, v in judge.measure(f).items()}
+    if c is not None: found['accuracy'] = round(judge.accuracy(f, c), 5)
+    return dict(what, calls=model.calls, **found)
 
 def resumed(args, part, **made):
     "The rows that are there already, of these judges and weights; and who these are"
@@ -390,16 +410,30 @@ def resumed(args, part, **made):
     old = found.get(part, {})
     return old['rows'] if old and {**old, **made} == old else [], made
 
-def best(rows):
-    """For each of the weights and calls, what has the smallest Fréchet distance; with
-    50 calls, which are dear, what was best with 20"""
-    found = []
-    for key in dict.fromkeys((r['weights'], r['steps']) for r in rows):
-        row = min((r for r in rows if (r['weights'], r['steps']) == key),
-                  key=lambda r: r['frechet'])
-        found.append({k: row[k] for k in ('weights', 'steps', 'sampler', 'times', 'eta')
-                      if k in row})
-    return found + [dict(run, steps=50) for run in found if run['steps'] == 20]
+OPTIONS = 'sampler', 'times', 'eta', 'churn'
+
+def said(row, keys=('weights', 'steps', *OPTIONS)):
+    "What a row says of how it was made"
+    return {k: row[k] for k in keys if k in row}
+
+def chosen(rows):
+    """For each of the weights and calls, what has the smallest Fréchet distance on
+    average over its sets, of those that have most of them; with 50 calls, which are
+    dear, what was best with 20"""
+    tried, compared, found = {}, [], []
+    for r in rows: tried.setdefault(json.dumps(said(r)), []).append(r)
+    for v in tried.values():
+        means = {m: round(statistics.mean(r[m] for r in v), 5)
+                 for m in ('frechet', 'recall', 'accuracy') if m in v[0]}
+        compared.append(dict(said(v[0]), sets=len(v), **means))
+    place = lambda r: (r['weights'], r['steps'], -r['sets'], r['frechet'])
+    compared.sort(key=place)
+    for r in compared:
+        if any(said(r, ('weights', 'steps')).items() <= f.items() for f in found):
+            continue
+        found.append(said(r))
+    found += [dict(run, steps=50) for run in found if run['steps'] == 20]
+    return dict(rows=rows, compared=compared, chosen=found)
 
 # not chosen, and shown beside: the guide of others, alone
 ALONE = [dict(weights='mnist_weak', steps=20, sampler='ddim')]
@@ -425,39 +459,53 @@ def reported(run, seed, judges, num):
     model = load(name)
     both, c = features_seen(model, judges, num, seed, n=n, **how)
     found = {k: round(v, 5) for k, v in judges[0].measure(both[0]).items()}
-    said = judges[0].classes(both[0])
-    if c is not None: found['accuracy'] = (said == c).double().mean().item()
+    read = judges[0].classes(both[0])
+    if c is not None: found['accuracy'] = (read == c).double().mean().item()
     return dict(run, calls=model.calls, num=num, seed=seed, **found,
-                counts=torch.bincount(said, minlength=10).tolist(),
+                counts=torch.bincount(read, minlength=10).tolist(),
                 frechet_tuning=round(frechet(both[1], judges[1].test), 5))
+
+def excess_se(rows, real, std):
+    """Standard error of the mean excess. With fewer sets of samples than of real images
+    both are taken to scatter as the real ones, which is too little for bad samples.
+    With more, and with labels, each set has the classes of a real one: what counts is
+    how the differences scatter over the real sets. Else None: each side by itself"""
+    m, found = len(real), {}
+    if len(rows) < m: return std * (1 / len(rows) + 1 / m) ** 0.5
+    if 'accuracy' not in rows[0]: return None
+    for r in rows:
+        found.setdefault((r['seed'] - REPORTING) % m, []).append(r['frechet'])
+    gaps = [statistics.mean(v) - real[k] for k, v in found.items()]
+    return statistics.stdev(gaps) / m ** 0.5
+
+def class_chance(share, num):
+    "What |share - its mean| of so many draws from the classes sums up to, about"
+    return (2 * share * (1 - share) / (math.pi * num)).sqrt().sum().item()
 
 def report_of(rows, judges, num):
     "Each run's means over its sets, beside real images"
     real, others = (judge.floor(num) for judge in judges)
     share, summary = judges[0].counts / judges[0].counts.sum(), []
-    how = lambda r: {k: r[k] for k in ('weights', 'calls', 'sampler', 'times', 'eta')
-                     if k in r}
+    right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
+    how = lambda r: said(r, ('weights', 'calls', *OPTIONS))
     for run in {json.dumps(how(r)): how(r) for r in rows}.values():
         mine = [r for r in rows if how(r) == run]
-        seen = beside_real(mine, real)
-        if 'accuracy' in mine[0] and len(mine) == len(real['frechet']):
-            # each set has the classes of one real set
-            gaps = [r['frechet'] - v for r, v in zip(mine, real['frechet'])]
-            seen['frechet_excess_se'] = statistics.stdev(gaps) / len(gaps) ** 0.5
+        seen, labelled = beside_real(mine, real), 'accuracy' in mine[0]
+        se = excess_se(mine, real['frechet'], seen['frechet_floor_std'])
+        if se is not None: seen['frechet_excess_se'] = se
         also = beside_real([dict(frechet=r['frechet_tuning']) for r in mine],
                            dict(frechet=others['frechet']))
         seen |= {f'tuning_{k}': also[f'frechet_{k}']
                  for k in ('floor', 'excess', 'excess_se')}
         counts = torch.tensor([r['counts'] for r in mine]).sum(0)
-        seen |= dict(class_l1_pooled=(counts / counts.sum() - share).abs().sum().item())
-        if 'accuracy' in mine[0]:
-            right = judges[0].accuracy(judges[0].test, judges[0].test_labels)
+        pooled = int(counts.sum())
+        seen |= dict(class_l1_pooled=(counts / pooled - share).abs().sum().item(),
+                     class_l1_chance=class_chance(share, pooled))
+        if labelled:
             seen |= dict(accuracy=statistics.mean(r['accuracy'] for r in mine),
                          accuracy_real=right)
-        summary.append(dict(run, num=num, sets=len(mine),
-                            **{k: v if v is None else round(v, 5)
-                               for k, v in seen.items()}))
-        summary[-1]['pooled'] = int(counts.sum())
+        found = {k: v if v is None else round(v, 5) for k, v in seen.items()}
+        summary.append(dict(run, num=num, sets=len(mine), **found, pooled=pooled))
     return dict(draws=[len(f['frechet']) for f in (real, others)], rows=rows,
                 summary=summary)
 

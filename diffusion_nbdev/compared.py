@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST', 'STEPS', 'FOLDS', 'WORSE', 'column_scale', 'in_stds', 'mean_shift', 'std_ratio', 'correlations',
-           'correlation_gap', 'nearest_row', 'layers', 'scores', 'trained_nets', 'mixed', 'said_real', 'two_sample',
+           'correlation_gap', 'nearest_row', 'layers', 'scores', 'trained_nets', 'mixed', 'scored_real', 'two_sample',
            'two_sample_p', 'table_gaps', 'farthest', 'chance_of', 'gaps_beside']
 
 # %% ../nbs/80h_compared.ipynb #80h-imports
@@ -162,34 +162,35 @@ def trained_nets(
     return weights
 
 # %% ../nbs/80h_compared.ipynb #80h-two-sample-b
-def mixed(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def mixed(x: Tensor, y: Tensor, units: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """As many rows of each, up to 1,000, in standard deviations of the real ones
 
     Arguments:
         x: rows, (n, D)
         y: real rows, (m, D)
+        units: rows whose means and standard deviations count; None: y
     Returns: float32 (2 k, D); which are real
     """
-    n = min(len(x), len(y), MOST)
-    both = torch.cat([v[:n] for v in in_stds(x, y)]).clamp(-8, 8).float()
-    return both, torch.arange(2 * n) >= n
+    n, units = min(len(x), len(y), MOST), y if units is None else units
+    both = torch.cat([in_stds(v[:n], units)[0] for v in (x, y)])
+    return both.clamp(-8, 8).float(), torch.arange(2 * n) >= n
 
-def said_real(
+def scored_real(
     both: Tensor, real: Tensor, learning: Tensor, g: torch.Generator,
 ) -> Tensor:
-    """What trained nets take for real
+    """How sure trained nets are that rows are real: above 0, they take them for it
 
     Arguments:
         both: rows of both sets, float32 (n, D)
         real: which are real, (n,)
         learning: which rows each net learns from, bool (nets, n)
         g: of the nets' first weights
-    Returns: bool (nets, n)
+    Returns: (nets, n)
     """
     with torch.enable_grad():
         weights = trained_nets(both, real.float(), learning, g)
     with torch.no_grad():
-        return scores(weights, both) > 0
+        return scores(weights, both)
 
 # %% ../nbs/80h_compared.ipynb #80h-two-sample-c
 def two_sample(x: Tensor, y: Tensor, seed: int = 0) -> float:
@@ -206,26 +207,25 @@ def two_sample(x: Tensor, y: Tensor, seed: int = 0) -> float:
     # a third of each set
     fold = torch.cat([torch.randperm(n, generator=g) % FOLDS for _ in range(2)])
     asked = fold == torch.arange(FOLDS)[:, None]
-    right = said_real(both, real, ~asked, g) == real
+    right = (scored_real(both, real, ~asked, g) > 0) == real
     return right[asked].double().mean().item()
 
 # %% ../nbs/80h_compared.ipynb #80h-two-sample-p
 def two_sample_p(x: Tensor, y: Tensor, seed: int = 0) -> tuple[float, float]:
-    """Accuracy of a classifier on the half that it has not seen, and its exact chance
+    """Accuracy of a classifier on the half that it has not seen, and a chance by ranks
 
     Arguments:
         x: rows, (n, D)
         y: real rows, (n, D)
         seed: of the halves, and of the net's first weights
-    Returns: accuracy; chance of one as high
+    Returns: accuracy; chance of an order that is as telling
     """
-    both, real = mixed(x, y)
-    n, g = len(both) // 2, torch.Generator().manual_seed(seed)
+    n, g = min(len(x), len(y), MOST), torch.Generator().manual_seed(seed)
+    both, real = mixed(x, y, torch.cat([x[:n], y[:n]]))
     asked = torch.cat([torch.randperm(n, generator=g) % 2 == 0 for _ in range(2)])
-    said = said_real(both, real, ~asked[None], g)[0][asked]
-    real, hits = real[asked], int((said & real[asked]).sum())
-    chance = scipy.stats.hypergeom(len(said), int(real.sum()), int(said.sum()))
-    return (said == real).double().mean().item(), float(chance.sf(hits - 1))
+    score, real = scored_real(both, real, ~asked[None], g)[0][asked], real[asked]
+    ranks = scipy.stats.mannwhitneyu(score[real], score[~real], alternative='greater')
+    return ((score > 0) == real).double().mean().item(), float(ranks.pvalue)
 
 # %% ../nbs/80h_compared.ipynb #80h-compared
 def table_gaps(

@@ -22,7 +22,7 @@ from .files import CARD, WEIGHTS, read_safetensors
 from .metrics import excess, spread
 from .recipes import build, recorded
 from .sets import (
-    block_rows, check_digits, image_sets, partition_p, point_sets)
+    block_rows, check_digits, digit_labels, image_sets, partition_p, point_sets)
 
 # %% ../nbs/06b_judge.ipynb #febcdcd9
 def digit_layer(c_in: int, c_out: int, side: int, stride: int = 1) -> nn.Sequential:
@@ -284,8 +284,8 @@ class Extractor:
             return self.net.head.eval()(f.to(weight)).argmax(1).cpu()
 
     def accuracy(self, f:Tensor, c:Tensor) -> float:
-        "Share of the features f (n, D) that are read as the labels c (n,)"
-        return (self.classes(f) == c).double().mean().item()
+        "Share of the features f (n, D) read as the labels c (n,); needs them"
+        return (self.classes(f) == digit_labels(c, len(f), None)).double().mean().item()
 
     def measure(self, f:Tensor) -> dict[str, float]:
         "Each metric of features (n, D) against the reference"

@@ -54,11 +54,13 @@ class SampleScores(L.Callback):
 
     # Fréchet distance, and accuracy if the net knows classes
     def scores(self, model) -> dict[str, float]:
-        c = torch.arange(self.num) % model.n_classes if model.n_classes else None
-        n = at_most(model, min(self.n, model.sched.T))
-        x = model.generate(n=n, num=self.num, c=c)
         # by training images: the test images, and their judge, are kept for the end
         judge = load_extractor(JUDGES['tuning'])
+        # classes come as often as among real images
+        rows = torch.arange(self.num) % len(judge.held_out_labels)
+        c = judge.held_out_labels[rows] if model.n_classes else None
+        n = at_most(model, min(self.n, model.sched.T))
+        x = model.generate(n=n, num=self.num, c=c)
         features = digit_features(judge.net, x.clamp(0, 1))
         found = dict(frechet=frechet(features, judge.test))
         if c is not None:

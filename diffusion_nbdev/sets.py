@@ -244,8 +244,10 @@ LABELS = dict(
     shape='labels c have shape {shape}: must be ({B},), one for each image, '
           'or one for all')
 
-def digit_labels(c: int | Tensor | list[int], n: int, n_classes: int = 10) -> Tensor:
-    """One label an image, or a ValueError
+def digit_labels(
+    c: int | Tensor | list[int] | None, n: int, n_classes: int | None = 10,
+) -> Tensor:
+    """One label an image, or a ValueError; labels that are missing get one too
 
     Arguments:
         c: labels, or one for all
@@ -253,6 +255,9 @@ def digit_labels(c: int | Tensor | list[int], n: int, n_classes: int = 10) -> Te
         n_classes: labels run from 0 to n_classes - 1
     Returns: long, on the CPU, shape (n,)
     """
+    if c is None:
+        raise ValueError(f'labels c are missing: must be ({n},), one for each image, '
+                         'or one for all')
     c = torch.as_tensor(c).cpu()
     return checked_labels(c, n, n_classes, null=False, **LABELS).expand(n)
 
