@@ -124,6 +124,7 @@ class Starts(NamedTuple):
     ends:Tensor   # shape (B, *)
     weight:Tensor # of the distance from there, (B,); 0 where no end is known
 
+# %% ../nbs/17b_one_call.ipynb #one-call-which
 def which_time(t: Tensor, T: int, K: int, first: float) -> Tensor:
     """A share asks at the first time, the rest is dealt out evenly to the others
 
@@ -138,6 +139,7 @@ def which_time(t: Tensor, T: int, K: int, first: float) -> Tensor:
     later = 1 + ((u - first) / (1 - first) * (K - 1)).floor().long()
     return torch.where(u < first, 0, later).clamp(max=K - 1)
 
+# %% ../nbs/17b_one_call.ipynb #one-call-start
 def starts(
     paths: Paths, sched: Schedule, times: list[float], x0: Tensor, c: Tensor | None,
     k: Tensor, follow: tuple[float, float], real: float = 0.4,
@@ -209,8 +211,7 @@ class Crowds:
             device: of the training
         """
         check_alone()
-        self.real.to(device)
-        self.fake.to(device)
+        for one in (self.real, self.fake): one.to(device)
         if self.paths is None:
             long = self.num >= 10_000
             self.paths = teacher_paths(self.real, self.num, self.times, progress=long)

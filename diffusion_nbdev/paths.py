@@ -72,6 +72,7 @@ def walk(
     run = sampler(f, model.sched, SeededNoise(seed, rows)(x, 0), times=grid)
     return [x.half().cpu() for x in run]
 
+# %% ../nbs/83h_paths.ipynb #paths-all
 def teacher_paths(
     model: Any, num: int, times: list[float], n: int = 20, seed: int = 0,
     batch: int = 250, progress: bool = False,
