@@ -110,7 +110,9 @@ def part_ways(args):
                 judge=judge.card['sha256'][:12],
                 floor=statistics.mean(judge.floor(args.n)['frechet']))
     # the rows of other ways stay, and what is said of their paths
-    if args.only: made = json.loads(args.out.read_text())['ways']
+    if args.only:
+        made = json.loads(args.out.read_text())['ways']
+        del made['about']
     old = {name: [r for r in made['rows'] if r['way'] == name] for name in WAYS}
     for name, (make, lr) in WAYS.items():
         if args.only and name not in args.only: continue
