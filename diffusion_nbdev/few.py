@@ -96,7 +96,7 @@ def asked_few(
     """
     if few is None: return n, times
     if not by_grid(times):
-        n = len(list(times)) - 1 # type: ignore
+        n = len(list(times)) - 1 # pyright: ignore[reportArgumentType]  # times
     elif n is None:
         n = few.calls if start is None else min(few.calls, math.floor(start))
     name = getattr(sampler, '__name__', sampler)

@@ -14,7 +14,7 @@ card = dict(net=net.recipe, sched=sched.recipe, data=asdict(Units([2])))
 
 
 def test_a_card_that_cannot_be_written():
-    parts = dict(net=net, sched=sched, pred='v', data=Units([2]))
+    parts = dict(net=net, sched=sched, pred='v', data=Units([2]), few=None)
     check_card(SimpleNamespace(**parts, card=dict(seed=1)))
     model = SimpleNamespace(**parts, card=dict(seed={1}))
     with pytest.raises(ValueError, match='card of the model cannot be written'):

@@ -113,12 +113,17 @@ def test_what_to_type_next(runs):
     board = type('TensorBoardLogger', (), {})()
     assert viewer(board, run) == f'tensorboard --logdir {runs.parent}'
     assert viewer(object(), run) is None
-    trainer = NS(fast_dev_run=False, loggers=[board, object()])
+    lit = NS(model=NS(few=None))
+    trainer = NS(fast_dev_run=False, loggers=[board, object()], lightning_module=lit)
     assert next_lines(trainer, run, False) == []
     (run/'model.safetensors').touch()
     lines = next_lines(trainer, run, True)
     assert lines[0] == f'diffusion sample {run} --sampler ddim --steps 20 --trust'
     assert len(lines) == 4 and lines[-1].startswith('tensorboard')
+    # a net for few calls is asked for as many, by its own sampler
+    lit.model.few = NS(calls=4)
+    assert next_lines(trainer, run, False)[:2] == [
+        f'diffusion {command} {run} --steps 4' for command in ('sample', 'evaluate')]
     assert next_lines(NS(fast_dev_run=True, loggers=[]), run, False) == []
 
 

@@ -53,7 +53,7 @@ def scored(x, n_classes=10):
     def generate(**how):
         asked.update(how)
         return x
-    model = NS(n_classes=n_classes, sched=NS(T=3), generate=generate)
+    model = NS(n_classes=n_classes, sched=NS(T=3), generate=generate, few=None)
     return SampleScores(num=len(x), n=5).scores(model), asked
 
 
