@@ -73,7 +73,14 @@ class SecondNet:
             lr: learning rate of Adam
         """
         self.model = copy.deepcopy(model).train().requires_grad_(True)
-        self.adam = torch.optim.AdamW(self.model.net.parameters(), lr, weight_decay=0.)
+        self.lr = lr
+        self.adam = self._adam()
+
+    def _adam(self, state: dict | None = None) -> torch.optim.AdamW:
+        "An optimiser of the weights as they are now"
+        adam = torch.optim.AdamW(self.model.net.parameters(), self.lr, weight_decay=0.)
+        if state is not None: adam.load_state_dict(state)
+        return adam
 
     def to(self, device: torch.device) -> None:
         """Move it, and what its optimiser remembers
@@ -83,7 +90,8 @@ class SecondNet:
         """
         if self.model.device == device: return
         self.model.to(device)
-        self.adam.load_state_dict(self.adam.state_dict())
+        # on some devices a weight that has moved is a new one
+        self.adam = self._adam(self.adam.state_dict())
 
     def learn(self, y: Tensor, c: Tensor | None, t: Tensor, eps: Tensor) -> None:
         """One step of the simple loss
