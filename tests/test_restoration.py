@@ -1,15 +1,20 @@
 "Restoration on digits: every method with every sampler, and what the benchmark found."
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import far
 from diffusion_nbdev.guidance import bounded
 from diffusion_nbdev.measuring import downsampled, masked
 from diffusion_nbdev.model import load
-from diffusion_nbdev.restoration import dps, mmps, pigdm, projected, replaced
+from diffusion_nbdev.oracles import ring_mixture
+from diffusion_nbdev.restoration import (
+    Posterior, dps, explaining, mmps, pigdm, projected, replaced)
 from diffusion_nbdev.sampling import SAMPLERS, enter_all, last
+from diffusion_nbdev.schedules import cosine_schedule
 
 enter_all()
 BENCH = Path(__file__).resolve().parent.parent/'benchmarks'/'restoration.json'
@@ -106,3 +111,28 @@ def test_half_digits():
     assert found['known pixels off by at most'] < 1e-6
     assert found['read like the whole, determined'] >= 0.9
     assert found['calls'] + found['products'] <= 100
+
+
+def test_exact_answers_have_their_seed_and_all_digits():
+    ring = ring_mixture(cosine_schedule(100))
+    exact = Posterior(ring, masked(torch.tensor([1., 0.]), 0.1), torch.zeros(1, 1))
+    x = exact.sample(4)
+    assert torch.equal(x, exact.sample(4, seed=0)) and x.dtype is torch.float64
+    assert not torch.equal(exact.sample(4, seed=1), x)
+    # not numbers of 32 bits that were made longer
+    assert not torch.equal(x.float().double(), x)
+
+
+@pytest.mark.skipif(not far.AVAILABLE, reason='this torch has no hook for it')
+def test_a_mask_goes_where_the_states_are():
+    with far.pretend('far') as device:
+        f = replaced(lambda xt, t: xt, torch.tensor([1., 0.]), torch.ones(1, 2))
+        x = f(torch.zeros(3, 2, device=device), 5)
+        assert x.device == device and x.cpu().tolist() == 3 * [[1., 0.]]
+
+
+def test_a_state_without_signal_pulls_nowhere():
+    sched = SimpleNamespace(coefficients=lambda t: (torch.zeros(()), torch.ones(())))
+    look = explaining(lambda xt, t: 2 * xt, sched, masked(torch.ones(2), 0.1),
+                      torch.ones(1, 2), lambda gap, cov, t: gap)
+    assert look(torch.ones(1, 2), 100).pull.tolist() == [[0., 0.]]

@@ -8,11 +8,12 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+import far
 from diffusion_nbdev.data import TensorData
 from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.schedules import cosine_schedule
 from diffusion_nbdev.starting import (
-    check_start, one_line, questions, run_place, trainer_of, undisturbed)
+    check_answers, check_start, one_line, questions, run_place, trainer_of, undisturbed)
 from diffusion_nbdev.unet import PointMLP
 
 
@@ -44,3 +45,13 @@ def test_a_trainer_has_its_callbacks_and_refuses_in_one_line():
     assert mine in trainer_of([mine], options).callbacks
     with pytest.raises(ValueError, match='^trainer: no such thing$'), one_line():
         raise MisconfigurationException('no such\n   thing')
+
+
+def test_states_have_32_bits_and_answers_come_to_the_cpu(monkeypatch):
+    model = Model(PointMLP(2, width=8), cosine_schedule(9), data=Units([2]))
+    with monkeypatch.context() as m:
+        m.setattr(torch, 'randn', lambda *a, generator: torch.zeros(*a).double())
+        assert questions(model)[0][0].dtype is torch.float32
+    if not far.AVAILABLE: pytest.skip('this torch has no hook for it')
+    with far.pretend('far') as device:
+        assert {a.device.type for a in check_answers(model.to(device))} == {'cpu'}
