@@ -8,7 +8,8 @@ from torch.testing import assert_close
 import far
 from diffusion_nbdev.arrays import as_numbers
 from diffusion_nbdev.data import (
-    RowsData, TensorData, checked_rows, column_units, measured_units, split_data)
+    RowsData, SeededBatches, TensorData, checked_rows, column_units, measured_units,
+    split_data)
 
 x = torch.arange(20.).reshape(10, 2)
 
@@ -16,6 +17,27 @@ x = torch.arange(20.).reshape(10, 2)
 def test_batches_of_one():
     assert RowsData(None, batch_size=1).batch_size == 1
     with pytest.raises(ValueError, match='batch_size = 0'): RowsData(None, batch_size=0)
+
+
+def test_batches_of_whole_rows_begin_with_the_epoch():
+    for make in (lambda size: RowsData(None, size), lambda size: SeededBatches(9, size)):
+        with pytest.raises(ValueError, match='batch_size = 2.5: must be a whole'):
+            make(2.5)
+    told = []
+    order = SeededBatches(4, 2, on_epoch=told.append)
+    order.set_epoch(3)
+    assert len(list(order)) == 2 and told == [3]
+
+
+def test_small_constants_are_measured_by_1():
+    with pytest.warns(UserWarning, match='1 of 2 columns'):
+        _, stds = column_units(torch.tensor([[1., 0.5], [3., 0.5]], dtype=torch.float64))
+    assert stds[1] == 0.001
+
+
+def test_the_usual_split_is_that_of_seed_0():
+    usual, zero = TensorData(x), TensorData(x, seed=0)
+    assert torch.equal(usual._rows['train'][0], zero._rows['train'][0])
 
 
 @pytest.mark.skipif(not far.AVAILABLE, reason='this torch has no hook for it')

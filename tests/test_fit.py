@@ -18,8 +18,13 @@ from diffusion_nbdev.files import find_weights
 from diffusion_nbdev.model import load
 
 
-def test_configs_are_read_as_utf8(tmp_path):
-    path = tmp_path/'a.yaml'
+def test_configs_are_read_as_utf8(tmp_path, monkeypatch):
+    path, asked = tmp_path/'a.yaml', []
+    with monkeypatch.context() as m:
+        m.setattr(Path, 'read_text',
+                  lambda self, encoding=None: asked.append(encoding) or 'name: a')
+        checked_config(path)
+    assert asked == ['utf-8']
     path.write_bytes('name: Größe\n'.encode())
     checked_config(path)
     path.write_bytes(b'net: os.system\n')
