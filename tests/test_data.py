@@ -20,9 +20,9 @@ def test_batches_of_one():
 
 
 def test_batches_of_whole_rows_begin_with_the_epoch():
-    for make in (lambda size: RowsData(None, size), lambda size: SeededBatches(9, size)):
+    for make, what in ((RowsData, None), (SeededBatches, 9)):
         with pytest.raises(ValueError, match='batch_size = 2.5: must be a whole'):
-            make(2.5)
+            make(what, 2.5)
     told = []
     order = SeededBatches(4, 2, on_epoch=told.append)
     order.set_epoch(3)
@@ -31,7 +31,7 @@ def test_batches_of_whole_rows_begin_with_the_epoch():
 
 def test_small_constants_are_measured_by_1():
     with pytest.warns(UserWarning, match='1 of 2 columns'):
-        _, stds = column_units(torch.tensor([[1., 0.5], [3., 0.5]], dtype=torch.float64))
+        _, stds = column_units(torch.tensor([[1., 0.5], [3., 0.5]]).double())
     assert stds[1] == 0.001
 
 

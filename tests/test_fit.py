@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import warnings
+from pathlib import Path
 from types import SimpleNamespace as NS
 
 import pytest
