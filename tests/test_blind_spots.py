@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from diffusion_nbdev.blind_spots import (
-    density_coverage, frechet_infinite, permutation_p)
+    density_coverage, expected_coverage, frechet_infinite, permutation_p)
 from diffusion_nbdev.compared import two_sample_p
 from diffusion_nbdev.judge import frechet, kid, precision_recall
 from diffusion_nbdev.metrics import (
@@ -90,3 +90,17 @@ def test_an_extrapolation_needs_points():
     assert frechet_infinite(x, y) < frechet(x, y)
     with pytest.raises(ValueError, match='in 3 parts of 64 dimensions, = 383: must be'):
         frechet_infinite(x[:383], y)
+
+
+def test_the_first_set_is_asked_about_first():
+    x, y = halves(0, 10)
+    seen = []
+    permutation_p(lambda a, b: seen.append((len(a), len(b))) or 0., x, y[:7], draws=2)
+    assert seen == [(10, 7)] * 3
+
+
+def test_what_is_usual():
+    assert expected_coverage(50, 60) == expected_coverage(50, 60, 5)
+    x, y = halves(0, 400)
+    assert frechet_infinite(x, y) == frechet_infinite(x, y, seed=0)
+    assert frechet_infinite(x, y) != frechet_infinite(x, y, seed=1)
