@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from diffusion_nbdev import straight
 from diffusion_nbdev.flow import (
-    END, flow_schedule, growth, kept_share, langevin, partly_fresh, pc, sde)
+    END, divergence, flow_schedule, growth, kept_share, langevin, partly_fresh, pc, sde)
+from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.oracles import ring_mixture
 from diffusion_nbdev.sampling import last
 from diffusion_nbdev.schedules import cosine_schedule, rescaled
-from diffusion_nbdev.straight import Coupled, Reflow, coupled
+from diffusion_nbdev.straight import (
+    Coupled, Preconditioned, Reflow, coupled, curvature)
 from diffusion_nbdev.training import LitDiffusion
 
 sched = cosine_schedule(100)
@@ -82,3 +85,40 @@ def test_objectives_are_known_by_their_recipes():
     assert objective.recipe['init_args'] == dict(teacher='swissroll', n=3, loss='mse')
     with pytest.raises(ValueError, match="path = 'vp': Reflow needs the path 'flow'"):
         LitDiffusion(objective.teacher, objective=objective)
+
+
+def test_a_divergence_has_gradients_where_they_are_wanted():
+    x = torch.tensor([[1., 2.]], requires_grad=True)
+    slope, = torch.autograd.grad(divergence(x ** 3, x).sum(), x)
+    assert_close(slope, 6 * x.detach())
+
+
+def test_fifty_steps_are_usual_and_nothing_is_left_at_the_end():
+    assert len(list(pc(mix, sched, z, noise=0))) == 51
+    assert torch.tensor(END / 2).double().exp().item() == pytest.approx(4.2e-18, rel=0.1)
+
+
+def test_a_net_without_classes_has_none():
+    assert Preconditioned(torch.nn.Linear(2, 2), sched).n_classes == 0
+
+
+def test_times_of_a_curvature_are_even_to_the_last_digits(monkeypatch):
+    asked = []
+
+    def unipc2(f, sched, eps, times):
+        asked.extend(times)
+        return [eps * t for t in times]
+
+    monkeypatch.setattr(straight, 'unipc2', unipc2)
+    curvature(mix, flow_schedule(100), z, n=3)
+    assert asked == pytest.approx([100, 200 / 3, 100 / 3, 0], rel=1e-14)
+
+
+def test_a_teacher_does_not_drop_out():
+    net = torch.nn.Sequential(torch.nn.Dropout(0.5))
+    net.forward = lambda xt, t, c=None: net[0](xt)
+    teacher = Model(net, cosine_schedule(100), 'v', Units([2])).train()
+    reflow = Reflow(teacher, n=2)
+    eps = torch.ones(50, 2)
+    assert_close(reflow.partners(eps), reflow.partners(eps), rtol=0, atol=0)
+    assert not net[0].training

@@ -10,9 +10,13 @@ import torch
 from PIL import Image
 
 from diffusion_nbdev.cli.evaluate import copied_rows, measure_of, rows_judge
-from diffusion_nbdev.cli.judge import own_judge
+from diffusion_nbdev.cli.judge import (
+    checked_pictures, labels_of, opened_judge, own_judge, picture_parts, pictures_judged,
+    upright)
 from diffusion_nbdev.cli.main import main
 from diffusion_nbdev.cli.real import Real
+from diffusion_nbdev.data import TensorData
+from diffusion_nbdev.judge import load_extractor
 from diffusion_nbdev.model import Model, Units, unit_images
 from diffusion_nbdev.schedules import cosine_schedule
 from diffusion_nbdev.unet import PointMLP, UNet
@@ -335,3 +339,55 @@ def test_a_mistake_about_pictures_is_one_line(pictures, line, message):
     picture_model(shape=(3, 8, 8)).save(pictures/'wide.safetensors')
     picture_model(('cat', 'dog')).save(pictures/'cats.safetensors')
     one_line(pictures, line, message)
+
+
+@pytest.mark.parametrize('off', [-0.0015, 1.0015])
+def test_pictures_are_in_0_to_1_but_for_rounding(off):
+    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    x[0, 0, 0, 0] = -0.001 if off < 0 else 1.001
+    checked_pictures(x, 'here')
+    x[0, 0, 0, 0] = off
+    with pytest.raises(ValueError, match='here: pictures go from'):
+        checked_pictures(x, 'here')
+
+
+def test_a_class_without_a_training_picture_is_said():
+    x, c = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+    data = TensorData(x, c)
+    rows, labels = data._rows['train']
+    data._rows['train'] = rows[labels != 1], labels[labels != 1]
+    with pytest.raises(ValueError, match='of 3 classes 2 are in the training pictures'):
+        picture_parts(data, 'here')
+
+
+def test_pictures_that_were_turned_are_no_reference():
+    x, c = torch.rand(8, 1, 2, 2), torch.arange(8) % 4
+    found, labels = upright(x, c, True)
+    assert torch.equal(found, x[::4]) and labels.tolist() == [0, 0]
+
+
+def test_the_shipped_judge_is_of_digits():
+    model = Model(UNet(channels=[8], n_classes=10), cosine_schedule(10),
+                  data=unit_images((1, 28, 28), n_classes=10))
+    assert opened_judge('reporting_judge', model).test.shape[1] == 64
+
+
+def test_labels_are_those_asked_for_or_those_of_real_pictures():
+    model, real = picture_model(), torch.tensor([1, 1, 1])
+    assert labels_of(Namespace(c=None), model, real, 4, 0).tolist() == [1] * 4
+    assert labels_of(Namespace(c='0'), model, real, 4, 0).tolist() == [0] * 4
+    assert labels_of(Namespace(c=None), model, None, 4, 0).tolist() == [0, 1, 0, 1]
+
+
+def test_samples_are_cut_to_what_pictures_are(pictures):
+    good = seen(pictures, drawn)
+    bright = seen(pictures, lambda n, seed, c: 3 * drawn(n, seed, c) - 1)
+    cut = seen(pictures, lambda n, seed, c: (3 * drawn(n, seed, c) - 1).clamp(0, 1))
+    assert bright == cut != good
+
+
+def test_a_judge_of_quarter_turns_says_nothing_of_classes(pictures):
+    ex = load_extractor(pictures/'j.safetensors')
+    sets = [torch.rand(12, 3, 12, 12) for _ in range(2)]
+    found = pictures_judged(ex, sets, None, [], 0)
+    assert found['sets'] == 2 and 'class_shares' not in found
