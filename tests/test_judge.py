@@ -11,8 +11,8 @@ from PIL import Image
 
 from diffusion_nbdev.cli.evaluate import copied_rows, measure_of, rows_judge
 from diffusion_nbdev.cli.judge import (
-    checked_pictures, labels_of, opened_judge, own_judge, picture_parts, pictures_judged,
-    upright)
+    checked_pictures, labels_of, opened_judge, own_judge, picture_parts,
+    pictures_judged, upright)
 from diffusion_nbdev.cli.main import main
 from diffusion_nbdev.cli.real import Real
 from diffusion_nbdev.data import TensorData
