@@ -9,6 +9,7 @@ from diffusion_nbdev.cli.catalogue import samplers
 from diffusion_nbdev.cli.evaluate import (
     asked_runs, chosen_judge, digit_judge, judged, maker, point_judge, real_rows,
     setting)
+from diffusion_nbdev.cli.real import Real
 from diffusion_nbdev.swissroll import swissroll
 
 
@@ -119,3 +120,25 @@ def test_what_is_recorded():
     assert setting(args, 'real', 'ddpm', None, {}, 100) == dict(
         weights='w', data='real', sampler='ddpm', steps=100, guide='weak')
     assert setting(args, 'real', 'ddim', 5, {}, 100)['steps'] == 5
+
+
+def test_as_many_rows_as_is_usual():
+    many = Real(torch.zeros(30_000, 2), None, 'rows')
+    assert rooms.rows_asked(asked(), model(), many)[1] == 10_000
+    pictures = Real(torch.zeros(6000, 1, 2, 2), None, 'pictures')
+    assert rooms.rows_asked(asked(), model((1, 2, 2)), pictures)[1] == 2000
+    few = Real(torch.zeros(50, 2), None, 'rows')
+    assert rooms.rows_asked(asked(), model(), few)[1] == 25
+
+
+def test_two_rows_have_scales():
+    rows = torch.tensor([[0., 0.], [1., 1000.]])
+    assert 'columns' in rooms.measure_of(Real(rows, None, ''))[1]
+    assert rooms.measure_of(Real(rows[:1], None, ''))[1] == 'of the data'
+
+
+@pytest.mark.parametrize('sizes', [(9, 10), (10, 9)])
+def test_nine_rows_are_too_few_for_columns(sizes):
+    x, y = (torch.randn(n, 2) for n in sizes)
+    enough = torch.randn(10, 2)
+    assert rooms.side_by_side([(x, y, None)], [(enough, enough, None)], ['a', 'b']) == {}

@@ -1,6 +1,8 @@
 "A model's parts: what is left out, what is refused, and what is handed on."
 import contextlib
+from types import SimpleNamespace as NS
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -79,3 +81,37 @@ def test_weights_for_other_classes(tmp_path):
     three = load(path, n_classes=3)
     assert three.n_classes == three.data.n_classes == 3
     assert load(path).n_classes == 2
+
+
+def test_units_of_numpy_are_plain_numbers():
+    units = Units([2], mean=np.float32(0.5), std=np.array([1., 2.]))
+    assert type(units.mean) is float and units.std == [1., 2.]
+    assert type(units.std) is list
+
+
+def test_numbers_of_a_table_come_back_with_their_decimals():
+    columns = {'a': 'real', 'b': 'whole'}
+    units = Units([2], columns=columns, decimals={'a': 1})
+    found = units.to_data(torch.tensor([[0.123, 1.7]]))
+    assert found.tolist() == [[pytest.approx(0.1), 2.]]
+
+
+def test_what_later_chapters_are_asked(monkeypatch):
+    asked = []
+
+    def answer(*args, **options):
+        asked.append((args, options))
+        return NS(nats='nats')
+
+    monkeypatch.setattr(room, 'chapter', lambda name: NS(
+        inpainted=lambda *a, **o: answer(name, *a, **o),
+        of_model=lambda *a, **o: answer(name, *a, **o)))
+    model, mask = points(), torch.ones(2)
+    model.inpaint(X, mask)
+    model.inpaint(X, mask, 3, 7, n=5)
+    assert model.log_likelihood(X, 3, n=9) == 'nats'
+    assert [([*map(id, a)], o) for a, o in asked] == [
+        ([*map(id, a)], o) for a, o in (
+            (('editing', model, X, mask, None, 0), {}),
+            (('editing', model, X, mask, 3, 7), dict(n=5)),
+            (('likelihood', model, X, 3), dict(n=9)))]
