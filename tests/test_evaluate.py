@@ -141,4 +141,5 @@ def test_two_rows_have_scales():
 def test_nine_rows_are_too_few_for_columns(sizes):
     x, y = (torch.randn(n, 2) for n in sizes)
     enough = torch.randn(10, 2)
-    assert rooms.side_by_side([(x, y, None)], [(enough, enough, None)], ['a', 'b']) == {}
+    found = rooms.side_by_side([(x, y, None)], [(enough, enough, None)], ['a', 'b'])
+    assert found == {}
