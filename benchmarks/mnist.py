@@ -4,13 +4,14 @@ while training, and what the shipped weights score.
     python benchmarks/mnist.py --data DIR
         all parts, about three hours on one core, into benchmarks/mnist.json
     python benchmarks/mnist.py --parts quality guidance
-        only some of: default ablation middle minutes epochs choice report quality
+        only some of: default ablation middle minutes ahead epochs choice report quality
         guidance; the last four need no data set
     python benchmarks/mnist.py --seconds 3 --n 100 ...
         a minute, to see that it runs; give it another --out
 
-default   the config `mnist_uncond` as it stands, trained to its end: what it took, its
-          scores, and 64 of its digits in mnist_default.png
+default   the configs `mnist_uncond` and `mnist_cond` as they stand, each trained to its
+          end: what it took, its scores by the reporting judge, `--seeds` sets, and 64
+          digits of the first in mnist_default.png
 ablation  the packaged recipe with one ingredient changed at a time, each trained for
           the same processor time of one thread
 middle    training times from the middle or spread evenly: as many images for one as for
@@ -18,6 +19,8 @@ middle    training times from the middle or spread evenly: as many images for on
 minutes   the recipe, a plain U-Net and diffusers' UNet2DModel after so many minutes of
           two cores: their processor time is counted, trainings and judging on one
           thread each
+ahead     two minutes of two cores by the config `mnist_cond`, and ten by diffusers,
+          before the reporting judge
 epochs    validation loss of the averaged weights after each epoch of the packaged
           training, and what their samples score
 quality   the shipped weights `mnist_cond`: samplers against network calls
@@ -28,7 +31,8 @@ report    what was chosen, before the reporting judge and the test images, which
           part in it; `--seeds` sets of samples, and those that are there stay
 
 DIR holds the data set, as `diffusion fit --data.data_dir` has it. All parts but
-`report` compare one thing with another, and have samples judged by the tuning judge.
+`default`, `ahead` and `report` compare one thing with another, and have samples
+judged by the tuning judge.
 """
 import argparse, contextlib, dataclasses, importlib.metadata, json, math, os, platform
 import statistics, subprocess, sys, tempfile, time
@@ -51,7 +55,7 @@ from diffusion_nbdev.files import whole_file
 from diffusion_nbdev.model import Model, Units, load, unit_images
 from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
 from diffusion_nbdev.callbacks import quiet
-from diffusion_nbdev.training import LitDiffusion, fit
+from diffusion_nbdev.training import LitDiffusion, TrainedGuidance, fit
 from diffusion_nbdev.unet import UNet
 
 KEPT = ('draws', 'frechet', 'frechet_floor', 'frechet_floor_std', 'frechet_excess',
@@ -173,49 +177,56 @@ def middle(args):
 
 # -- the config as it stands -----------------------------------------------------------
 
-DEFAULT = dict(ddim=(20,), dpmpp_2m_sde=(20,))
+# what `fit` prints, and what the tuning judge has chosen for the shipped weights
+DEFAULT = [dict(sampler='ddim'), dict(sampler='dpmpp_2m_sde', times='visible')]
 
 def finished(run):
-    """The averaged model of a run, and how long it was trained; of a checkpoint, as far
-    as it has come"""
-    if run.suffix != '.ckpt':
-        model = load(run)
-        facts = {k: model.card['training'][k]
-                 for k in ('epochs', 'steps', 'seed', 'threads')}
-        return model, dict(facts, images=64 * facts['steps'])
-    kept = torch.load(run, map_location='cpu', weights_only=True)
-    model = Model(UNet(channels=NET['channels'], patch=2), cosine_schedule(T=1000), 'v',
-                  unit_images([1, 28, 28], 10, 'mnist')).eval()
-    LitDiffusion(model).load_state_dict(kept['state_dict'])
-    steps = kept['global_step']
-    return model, dict(epochs=kept['epoch'] + 1, steps=steps, images=64 * steps, seed=0,
-                       threads=1)
+    "The averaged model of a run, and how long it was trained"
+    model = load(run)
+    names = 'epochs', 'steps', 'seed', 'threads', 'seconds'
+    facts = {k: model.card['training'][k] for k in names}
+    return model, dict(facts, images=64 * facts['steps'])
+
+def as_it_stands(name, data_dir, run):
+    "The model of `diffusion fit --config NAME`, and what it took"
+    from diffusion_nbdev.cli.main import main as cli
+    if run: return finished(Path(run))
+    data, here = str(Path(data_dir or '.').resolve()), Path.cwd()
+    with tempfile.TemporaryDirectory() as tmp:
+        # `fit` leaves its run where it is called
+        os.chdir(tmp)
+        start = time.process_time()
+        failed = cli(['fit', '--config', name, '--data.data_dir', data])
+        spent = round(time.process_time() - start)
+        os.chdir(here)
+        if failed: sys.exit(failed)
+        model, facts = finished(Path(tmp)/'run'/name/'version_0')
+    return model, dict(facts, cpu_seconds=spent)
 
 def default(args):
-    "One `diffusion fit --config mnist_uncond`, judged as the shipped weights are"
-    from diffusion_nbdev.cli.main import main as cli
+    "Trainings by the config alone, before the judge that has not chosen"
     from diffusion_nbdev.plots import image_grid
-    data, here = str(Path(args.data or '.').resolve()), Path.cwd()
-    with tempfile.TemporaryDirectory() as tmp:
-        if not args.run:
-            # `fit` leaves its run where it is called
-            os.chdir(tmp)
-            failed = cli(['fit', '--config', 'mnist_uncond', '--data.data_dir', data])
-            os.chdir(here)
-            if failed: sys.exit(failed)
-        run = args.run or Path(tmp)/'run'/'mnist_uncond'/'version_0'
-        model, training = finished(Path(run))
-    rows = []
-    for sampler, steps in DEFAULT.items():
-        for n in steps:
-            rows.append(judged(model, sampler, n, args.n))
-            print(json.dumps(rows[-1]), flush=True)
-    # the same noise as the chapter's digits
-    x = model.generate('ddim', n=20, num=64, seed=0)
-    digits = image_grid(model.data.to_model(x), ncols=8, pad=0)[..., 0]
-    Image.fromarray(digits.numpy()).save(ROOT/'benchmarks'/'mnist_default.png',
-                                         optimize=True)
-    return dict(training=training, rows=rows)
+    stored = json.loads(args.out.read_text()) if args.out.exists() else {}
+    found = stored.get('default', {})
+    judges = [load_extractor(JUDGES[name]) for name in ('reporting', 'tuning')]
+    for name in args.only or ('mnist_uncond', 'mnist_cond'):
+        model, training = as_it_stands(name, args.data, args.run)
+        rows = []
+        for seed in range(REPORTING, REPORTING + args.seeds):
+            for how in DEFAULT:
+                run = dict(weights=name, steps=20, **how)
+                rows.append(reported(run, seed, judges, args.n, model))
+                print(json.dumps(rows[-1]), flush=True)
+        found[name] = dict(training=training, judges=[j.card['sha256'][:12]
+                                                      for j in judges],
+                           **report_of(rows, judges, args.n))
+        if name != 'mnist_uncond': continue
+        # the same noise as the chapter's digits
+        x = model.generate('ddim', n=20, num=64, seed=0)
+        digits = image_grid(model.data.to_model(x), ncols=8, pad=0)[..., 0]
+        Image.fromarray(digits.numpy()).save(ROOT/'benchmarks'/'mnist_default.png',
+                                             optimize=True)
+    return {k: v for k, v in found.items() if k.startswith('mnist_')}
 
 # -- against others, trained equally long ----------------------------------------------
 
@@ -291,6 +302,29 @@ def minutes(args):
                              **judged(model, 'ddim', 50, args.n, eta=1.)))
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
+
+AHEAD = {'the recipe': 2, "diffusers' UNet2DModel": 10}
+
+def train_as_config(seconds, data):
+    "The recipe with the objective of configs/mnist_cond.yaml"
+    return train_for(seconds, data, lit=dict(objective=TrainedGuidance(0.2, 0.7)))
+
+def ahead(args):
+    "So many minutes of two cores, before the judge that has not chosen"
+    judge, rows = load_extractor(JUDGES['reporting']), []
+    trainers = {**TRAINERS, 'the recipe': train_as_config}
+    for name, k in AHEAD.items():
+        if args.only and name not in args.only: continue
+        model, cost = trainers[name](120 * k, args.data)
+        seeds = range(REPORTING, REPORTING + args.seeds)
+        drawn_sets = [drawn(model, judge, 'ddim', 50, args.n, seed, eta=1.)
+                      for seed in seeds]
+        x, c = zip(*drawn_sets)
+        found = kept(score_images(x, c, judge))
+        rows.append(dict(name=name, minutes=k, **cost, sampler='ddim', eta=1., steps=50,
+                         num=args.n, sets=args.seeds, **found))
+        print(json.dumps(rows[-1]), flush=True)
+    return dict(judge=judge.card['sha256'][:12], rows=rows)
 
 def epochs(args):
     "Scores of the weights that a training keeps after each epoch."
@@ -453,10 +487,11 @@ def report(args):
             write_part(args, 'report', dict(made, **report_of(rows, judges, args.n)))
     return dict(made, **report_of(rows, judges, args.n))
 
-def reported(run, seed, judges, num):
+def reported(run, seed, judges, num, model=None):
+    "A set of samples before both judges; of these weights, or of another model"
     name, n, how = run['weights'], run['steps'], dict(run)
     for key in ('weights', 'steps'): del how[key]
-    model = load(name)
+    model = load(name) if model is None else model
     both, c = features_seen(model, judges, num, seed, n=n, **how)
     found = {k: round(v, 5) for k, v in judges[0].measure(both[0]).items()}
     read = judges[0].classes(both[0])
@@ -467,11 +502,13 @@ def reported(run, seed, judges, num):
 
 def excess_se(rows, real, std):
     """Standard error of the mean excess. With fewer sets of samples than of real images
-    both are taken to scatter as the real ones, which is too little for bad samples.
+    the samples are taken to scatter as the real ones, or more where they are seen to.
     With more, and with labels, each set has the classes of a real one: what counts is
     how the differences scatter over the real sets. Else None: each side by itself"""
     m, found = len(real), {}
-    if len(rows) < m: return std * (1 / len(rows) + 1 / m) ** 0.5
+    if len(rows) < m:
+        seen = statistics.stdev(r['frechet'] for r in rows) if len(rows) > 1 else 0.
+        return (max(std, seen) ** 2 / len(rows) + std ** 2 / m) ** 0.5
     if 'accuracy' not in rows[0]: return None
     for r in rows:
         found.setdefault((r['seed'] - REPORTING) % m, []).append(r['frechet'])
@@ -510,9 +547,10 @@ def report_of(rows, judges, num):
                 summary=summary)
 
 PARTS = dict(default=default, ablation=ablation, middle=middle, minutes=minutes,
-             epochs=epochs, choice=choice, report=report, quality=quality,
+             ahead=ahead, epochs=epochs, choice=choice, report=report, quality=quality,
              guidance=guidance)
-TRAINED = 'default', 'ablation', 'middle', 'minutes', 'epochs'
+TRAINED = 'default', 'ablation', 'middle', 'minutes', 'ahead', 'epochs'
+COUNTED = 'default', 'ahead', 'report' # sets of samples
 
 def main():
     p = argparse.ArgumentParser(description=__doc__,
@@ -521,12 +559,14 @@ def main():
     p.add_argument('--out', type=Path, default=ROOT/'benchmarks'/'mnist.json')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     p.add_argument('--only', nargs='+',
-                   help='ablation, minutes, quality: only these; report: weights:calls')
-    p.add_argument('--seeds', type=int, default=4, help='report: sets of samples')
+                   help='default, ablation, minutes, ahead, quality: only these; '
+                   'report: weights:calls')
+    p.add_argument('--seeds', type=int, default=4,
+                   help='default, ahead, report: sets of samples')
     p.add_argument('--minutes', nargs='+', type=float, default=[1, 2, 5, 10],
                    help='minutes: of two cores')
     p.add_argument('--run', help='epochs: folder of a training that kept a checkpoint '
-                   'of each epoch; default: of a finished one, or a checkpoint')
+                   'of each epoch; default, with --only: of a finished one')
     p.add_argument('--steps', type=int, default=600,
                    help='middle: updates of each training')
     p.add_argument('--seconds', type=float, default=600,
@@ -545,7 +585,7 @@ def about_part(args, part):
                             capture_output=True, text=True).stdout.strip()
     command = ['python', 'benchmarks/mnist.py', '--parts', part,
                *(['--seconds', f'{args.seconds:g}'] if part == 'ablation' else []),
-               *(['--seeds', str(args.seeds)] if part == 'report' else []),
+               *(['--seeds', str(args.seeds)] if part in COUNTED else []),
                *(['--data', 'DIR'] if part in TRAINED else []),
                '--n', str(args.n)]
     return dict(command=' '.join(command), seed=0, commit=commit,

@@ -99,7 +99,7 @@ class Progressive:
     def __init__(self, teacher: str | Model, n: int, w: float = 0.0):
         """
         Arguments:
-            teacher: a shipped name, a file, a model; halved: of 2 n calls
+            teacher: a shipped name, a file, a model; for few: 2 n calls
             n: steps that the net will do from T to 0
             w: guidance weight of the teacher, which the net gets inside
         """
@@ -175,7 +175,7 @@ def pseudo_huber(x: Tensor, scale: float) -> Tensor:
 #| code-fold: true
 #| code-summary: "A training with an end"
 def planned(share: float | None) -> float:
-    """The same; ValueError if no end of the training is planned
+    """The share; ValueError if no end of the training is planned
 
     Arguments:
         share: of a training

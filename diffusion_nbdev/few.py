@@ -153,6 +153,7 @@ def allowed_guide(model: Any, guide: Any, w: float) -> nn.Module | None:
     """
     if model.few is not None and (w or guide is not None):
         what = f'w = {w:g}' if w else 'guide'
-        raise ValueError(f'{what}: this net has guidance of weight {model.few.w:g} '
-                         'inside, and cannot be given more: must be left out')
+        has = f' (it has w = {model.few.w:g} inside)' if model.few.w else ''
+        raise ValueError(f'{what}: a net for few calls cannot be guided{has}: '
+                         'must be left out')
     return guide_net(model, guide)
