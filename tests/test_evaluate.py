@@ -143,3 +143,30 @@ def test_nine_rows_are_too_few_for_columns(sizes):
     enough = torch.randn(10, 2)
     found = rooms.side_by_side([(x, y, None)], [(enough, enough, None)], ['a', 'b'])
     assert found == {}
+
+
+def test_two_thousand_images_are_usual():
+    assert rooms.asked_images(asked(), 10_000) == 2000
+    assert rooms.asked_images(asked(), 1500) == 1500
+
+
+def test_digits_are_cut_to_what_pictures_are(monkeypatch):
+    from diffusion_nbdev import judge as room
+    seen = []
+    monkeypatch.setattr(room, 'score_images', lambda sets, c, seed: seen.extend(sets))
+    judge, _ = digit_judge(asked(n=10), model((1, 28, 28), 'mnist'))
+    judge(lambda n, k, c: torch.linspace(-1, 2, n).view(n, 1, 1, 1))
+    assert seen[0].min() == 0 and seen[0].max() == 1
+
+
+def test_each_class_says_how_many_rows_it_has():
+    x, c = torch.randn(9, 2), torch.tensor([0] * 4 + [1] * 5)
+    pairs = [(x, x, c, c)]
+    found = rooms.class_by_class(pairs, pairs, Real(x, c, '', ['a', 'b'], ['cat']))
+    assert found == {'cat': dict(n=4), '1': dict(n=5)}
+
+
+def test_seconds_are_those_of_one_judgement():
+    found = judged(asked(), model(), lambda generate: {}, lambda *a, **o: None,
+                   'ddim', 7, {})
+    assert 0 <= found['seconds'] < 60

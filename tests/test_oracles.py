@@ -11,7 +11,7 @@ line = Mixture(sched, [[-1.], [1.]])
 
 def test_rounding_makes_no_variance_negative():
     for mean in 1e3, 1e6, 12345.678:
-        one = Mixture(sched, [[mean]])
+        one = Mixture(sched, [[mean]], 1e-9)
         x = mean + 100 * torch.linspace(-3, 3, 1000)[:, None]
         assert (one.posterior_var(x.double(), 500) >= 0).all()
 
