@@ -303,16 +303,18 @@ def minutes(args):
             print(json.dumps(rows[-1]), flush=True)
     return dict(rows=rows)
 
-AHEAD = {'the recipe': 2, "diffusers' UNet2DModel": 10}
+AHEAD = {'the recipe': 2, 'the recipe, w = 0.5': 2, "diffusers' UNet2DModel": 10}
 
-def train_as_config(seconds, data):
-    "The recipe with the objective of configs/mnist_cond.yaml"
-    return train_for(seconds, data, lit=dict(objective=TrainedGuidance(0.2, 0.7)))
+def train_guided(w):
+    "The recipe with the objective of configs/mnist_cond.yaml, where w is 0.2"
+    return lambda seconds, data: train_for(
+        seconds, data, lit=dict(objective=TrainedGuidance(w, 0.7)))
 
 def ahead(args):
     "So many minutes of two cores, before the judge that has not chosen"
     judge, rows = load_extractor(JUDGES['reporting']), []
-    trainers = {**TRAINERS, 'the recipe': train_as_config}
+    trainers = {**TRAINERS, 'the recipe': train_guided(0.2),
+                'the recipe, w = 0.5': train_guided(0.5)}
     for name, k in AHEAD.items():
         if args.only and name not in args.only: continue
         model, cost = trainers[name](120 * k, args.data)
