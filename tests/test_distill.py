@@ -10,7 +10,6 @@ from torch.testing import assert_close
 from diffusion_nbdev.ddim import ddim_step
 from diffusion_nbdev.distill import (
     Consistency, Progressive, consistency, end_hat, path_ends, pseudo_huber)
-from diffusion_nbdev.few import Few
 from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.oracles import OracleNet, ring_mixture
 from diffusion_nbdev.schedules import cosine_schedule, diffuse
@@ -103,7 +102,3 @@ def test_a_guess_at_time_1_is_not_the_end():
     assert noisy == [1]
     assert_close(states[1], torch.full((2, 1), sched.noise(1.).item()))
     assert states[2].abs().max() == 0
-
-
-def test_no_guidance_inside_where_none_is_named():
-    assert Few(2).w == 0
