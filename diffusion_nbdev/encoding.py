@@ -90,7 +90,7 @@ def numbers(cells: Cells, name: str) -> np.ndarray:
     if len(endless):
         k = int(endless[0])
         raise cells.wrong(k, name, f'{column[k]} is not finite', len(endless))
-    for k in np.flatnonzero(np.abs(values) > 2 ** 53).tolist():
+    for k in np.flatnonzero(np.abs(values) >= 2 ** 53).tolist():
         if column[k].lstrip('+-').isdecimal() and int(column[k]) != int(values[k]):
             raise cells.wrong(k, name, f'{column[k]} has more digits than float64 can '
                               'hold: subtract an offset first')
