@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from diffusion_nbdev.callbacks import SamplePictures, StepBar
 from diffusion_nbdev.cli.experiment import (
     SaveConfig, add_options, anew, nothing_typed, own_callbacks, trainer_defaults,
-    where)
+    unet_of, where)
 from diffusion_nbdev.ending import LastCheckpoint
 from diffusion_nbdev.finite import BadNumbers
 from diffusion_nbdev.training import EMA, fit
@@ -92,3 +92,12 @@ def test_lightning_sees_no_arguments_of_the_process(monkeypatch):
     monkeypatch.setattr(sys, 'argv', typed)
     with nothing_typed(): assert sys.argv == ['diffusion']
     assert sys.argv is typed
+
+
+@pytest.mark.parametrize('shape, patch, channels', [
+    ([1, 16, 12], 1, [48, 96, 128]), ([1, 28, 28], 2, [48, 96, 128]),
+    ([3, 40, 40], 2, [48, 96, 128]), ([3, 64, 64], 4, [96, 144, 176])])
+def test_a_net_is_as_wide_as_its_pictures_need(shape, patch, channels):
+    made = unet_of(shape, 3).recipe['init_args']
+    assert (made['patch'], made['channels']) == (patch, channels)
+    assert made['n_classes'] == 3 and made['in_channels'] == shape[0]

@@ -1,7 +1,8 @@
 "Blocks of a bounded size, exact distances of points, and images without gradients."
 import torch
 
-from diffusion_nbdev.sets import block_rows, check_digits, sum_of_distances
+from diffusion_nbdev.sets import (
+    block_rows, check_digits, shared_rows, sum_of_distances)
 
 
 def test_blocks_hold_eight_megabytes():
@@ -17,3 +18,9 @@ def test_distances_far_from_the_origin():
 def test_images_are_numbers_alone():
     images = torch.zeros(1, 1, 28, 28, requires_grad=True)
     assert not check_digits(images).requires_grad
+
+
+def test_zeros_of_either_sign_are_the_same():
+    zero, minus = torch.tensor([[0.]]).double(), torch.tensor([[-0.]]).double()
+    assert shared_rows(zero, minus) == shared_rows(minus, zero) == 1
+    assert shared_rows(zero, zero + 1e-20) == 0
