@@ -52,7 +52,7 @@ from diffusion_nbdev.judge import (
     separate_sets)
 from diffusion_nbdev.pictures import MNISTData
 from diffusion_nbdev.files import whole_file
-from diffusion_nbdev.model import Model, Units, load, unit_images
+from diffusion_nbdev.model import Model, Units, load
 from diffusion_nbdev.schedules import cosine_schedule, linear_schedule
 from diffusion_nbdev.callbacks import quiet
 from diffusion_nbdev.training import LitDiffusion, TrainedGuidance, fit
@@ -209,6 +209,8 @@ def default(args):
     stored = json.loads(args.out.read_text()) if args.out.exists() else {}
     found = stored.get('default', {})
     judges = [load_extractor(JUDGES[name]) for name in ('reporting', 'tuning')]
+    if args.run and len(args.only or ()) != 1:
+        sys.exit('--run: of which config? --only must name it')
     for name in args.only or ('mnist_uncond', 'mnist_cond'):
         model, training = as_it_stands(name, args.data, args.run)
         rows = []

@@ -10,7 +10,7 @@ from diffusion_nbdev.matching import (
     times_in_log_snr)
 from diffusion_nbdev.model import Model, Units
 from diffusion_nbdev.paths import Paths
-from diffusion_nbdev.schedules import cosine_schedule
+from diffusion_nbdev.schedules import cosine_schedule, diffuse, target
 from diffusion_nbdev.unet import PointMLP
 
 sched = cosine_schedule(100)
@@ -47,7 +47,6 @@ def test_a_second_net_learns_and_its_model_stays_as_it_was():
 
     def loss():
         with torch.no_grad():
-            from diffusion_nbdev.schedules import diffuse, target
             out = second.model.net(diffuse(sched, y, t, eps), t)
             return (out - target(sched, y, eps, t, 'v')).square().mean().item()
 

@@ -1,7 +1,6 @@
 "Paths of a teacher: every tenth round without labels, own noise, a bar that counts."
 from contextlib import contextmanager
 
-import pytest
 import torch
 from torch.testing import assert_close
 
